@@ -1,0 +1,51 @@
+"""What a running recipe tells the outside world. Terminal bar, log file and web page consume the same events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+class UserError(Exception):
+    """A problem the user can mend: one sentence that says what is wrong and what to do. Shells exit with code 2."""
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage of a recipe begins; `steps` is None when it cannot be counted."""
+
+    stage: str
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the current stage is done (`step` counts from 1); `values` are figures such as loss or Gaussians."""
+
+    stage: str
+    step: int
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """A stage is done after `seconds` of wall-clock time."""
+
+    stage: str
+    seconds: float
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the user should know that did not stop the work."""
+
+    message: str
+
+
+Event = StageStarted | Step | StageFinished | Warned
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The default consumer: drops every event."""
