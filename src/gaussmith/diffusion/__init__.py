@@ -1,0 +1,1 @@
+"""Diffusion mathematics shared by every prior: noise levels and samplers (schedule), score distillation (distill)."""

@@ -1,0 +1,1 @@
+"""Training machinery that recipes share: the optimiser, value schedules and checkpoints."""
