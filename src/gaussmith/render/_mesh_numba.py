@@ -1,0 +1,153 @@
+"""CPU kernels of the triangle rasteriser: projection, coverage, attribute interpolation.
+
+Axes: homogeneous pixels h = K (R v + t), so (h.x / h.z, h.y / h.z) is the pixel position and h.z the camera depth.
+Coverage follows Olano & Greer, "Triangle Scan Conversion Using 2D Homogeneous Coordinates" (1997): with the edge
+vectors n_i = h_j x h_k, a ray through the pixel p = (x, y, 1) meets the triangle's plane at barycentrics proportional
+to e_i = n_i . p, perspective-correct, and valid for vertices behind the camera too; so no polygon is ever clipped, the
+near plane is a test on each pixel's depth. Two faces that share an edge see exactly opposite n_i (a cross product in
+IEEE arithmetic without contraction is antisymmetric to the last bit), so the tie rule in `_owns_edge` gives each pixel
+on the edge to exactly one of them. Every pixel is written by one thread, in face order: the bits never depend on the
+threads.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+BAND = 32  # rows a task owns: enough tasks to balance many cores, few enough scans over the faces
+
+
+@nb.njit(cache=True, parallel=True)
+def project(vertices: np.ndarray, projections: np.ndarray) -> np.ndarray:
+    """Homogeneous pixels float64 [B,V,3] of vertices [V,3] under projections K [R|t] float64 [B,3,4]."""
+    out = np.empty((projections.shape[0], vertices.shape[0], 3), np.float64)
+    for b in nb.prange(projections.shape[0]):
+        p = projections[b]
+        for v in range(vertices.shape[0]):
+            x, y, z = np.float64(vertices[v, 0]), np.float64(vertices[v, 1]), np.float64(vertices[v, 2])
+            for i in range(3):
+                out[b, v, i] = p[i, 0] * x + p[i, 1] * y + p[i, 2] * z + p[i, 3]
+    return out
+
+
+@nb.njit(cache=True, inline="always")
+def _grow(box, x, y):
+    return min(box[0], x), min(box[1], y), max(box[2], x), max(box[3], y)
+
+
+@nb.njit(cache=True)
+def _bounds(corners, near):
+    """Pixel bounds (x0, y0, x1, y1) of the part of a triangle [3,3] in front of the near plane; empty if x0 > x1."""
+    box = (np.inf, np.inf, -np.inf, -np.inf)
+    for i in range(3):
+        a, b = corners[i], corners[(i + 1) % 3]
+        if a[2] >= near:
+            box = _grow(box, a[0] / a[2], a[1] / a[2])
+        if (a[2] >= near) != (b[2] >= near):
+            t = (near - a[2]) / (b[2] - a[2])
+            box = _grow(box, (a[0] + t * (b[0] - a[0])) / near, (a[1] + t * (b[1] - a[1])) / near)
+    return box
+
+
+@nb.njit(cache=True, inline="always")
+def _first_centre(edge, limit):
+    """First pixel whose centre is not left of `edge`, in [0, limit]; a hair early, the edge test decides."""
+    return np.int32(min(max(np.ceil(edge - 0.5 - 1e-4), 0.0), limit))
+
+
+@nb.njit(cache=True, parallel=True)
+def setup(points: np.ndarray, faces: np.ndarray, near: float, height: int, width: int):
+    """Edge vectors float64 [B,F,3,3], inside positive, and half-open pixel boxes int32 [B,F,4] (x0, y0, x1, y1)."""
+    views, count = points.shape[0], faces.shape[0]
+    edges = np.empty((views, count, 3, 3), np.float64)
+    boxes = np.zeros((views, count, 4), np.int32)
+    for job in nb.prange(views * count):
+        b, f = job // count, job % count
+        corners = np.empty((3, 3), np.float64)
+        for i in range(3):
+            corners[i] = points[b, faces[f, i]]
+        n = edges[b, f]
+        for i in range(3):
+            p, q = corners[(i + 1) % 3], corners[(i + 2) % 3]
+            n[i, 0] = p[1] * q[2] - p[2] * q[1]
+            n[i, 1] = p[2] * q[0] - p[0] * q[2]
+            n[i, 2] = p[0] * q[1] - p[1] * q[0]
+        volume = corners[0, 0] * n[0, 0] + corners[0, 1] * n[0, 1] + corners[0, 2] * n[0, 2]
+        if volume == 0:  # no area, or seen exactly edge-on: covers nothing
+            continue
+        if volume < 0:
+            n[:] = -n
+        box = _bounds(corners, near)
+        if box[0] <= box[2]:
+            boxes[b, f, 0] = _first_centre(box[0], width)
+            boxes[b, f, 1] = _first_centre(box[1], height)
+            boxes[b, f, 2] = _first_centre(box[2] + 1 + 2e-4, width)
+            boxes[b, f, 3] = _first_centre(box[3] + 1 + 2e-4, height)
+    return edges, boxes
+
+
+@nb.njit(cache=True, inline="always")
+def _owns_edge(n):
+    """Whether pixels exactly on the edge belong to this face: left edges, and top edges where the edge is level."""
+    return n[0] > 0 or (n[0] == 0 and n[1] > 0)
+
+
+@nb.njit(cache=True)
+def _draw_face(n, depths, box, rows, near, index, face, barycentric, depth):
+    own0, own1, own2 = _owns_edge(n[0]), _owns_edge(n[1]), _owns_edge(n[2])
+    for y in range(max(box[1], rows[0]), min(box[3], rows[1])):
+        r0 = n[0, 1] * (y + 0.5) + n[0, 2]
+        r1 = n[1, 1] * (y + 0.5) + n[1, 2]
+        r2 = n[2, 1] * (y + 0.5) + n[2, 2]
+        for x in range(box[0], box[2]):
+            e0, e1, e2 = n[0, 0] * (x + 0.5) + r0, n[1, 0] * (x + 0.5) + r1, n[2, 0] * (x + 0.5) + r2
+            if e0 < 0 or e1 < 0 or e2 < 0:
+                continue
+            if (e0 == 0 and not own0) or (e1 == 0 and not own1) or (e2 == 0 and not own2):
+                continue
+            total = e0 + e1 + e2
+            if total <= 0:
+                continue
+            scale = 1 / total
+            w0, w1, w2 = e0 * scale, e1 * scale, e2 * scale
+            z = np.float32(w0 * depths[0] + w1 * depths[1] + w2 * depths[2])
+            if z >= near and (face[y, x] < 0 or z < depth[y, x]):
+                face[y, x], depth[y, x] = index, z
+                barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2] = w0, w1, w2
+
+
+@nb.njit(cache=True, parallel=True)
+def draw(points, faces, edges, boxes, near, face, barycentric, depth):
+    """Z-buffer all faces into face [B,H,W] (-1 none), barycentric [B,H,W,3] and depth [B,H,W]; ties go to the first."""
+    views, height = face.shape[0], face.shape[1]
+    bands = (height + BAND - 1) // BAND
+    for job in nb.prange(views * bands):
+        b, rows = job // bands, (job % bands * BAND, min((job % bands + 1) * BAND, height))
+        depths = np.empty(3, np.float64)
+        face[b, rows[0] : rows[1]] = -1
+        barycentric[b, rows[0] : rows[1]] = 0
+        depth[b, rows[0] : rows[1]] = 0
+        for f in range(faces.shape[0]):
+            box = boxes[b, f]
+            if box[1] < rows[1] and box[3] > rows[0] and box[0] < box[2]:
+                for i in range(3):
+                    depths[i] = points[b, faces[f, i], 2]
+                _draw_face(edges[b, f], depths, box, rows, near, f, face[b], barycentric[b], depth[b])
+
+
+@nb.njit(cache=True, parallel=True)
+def interpolate(attributes, faces, face, barycentric):
+    """Blend attributes [A,C] of each pixel's three corners: [P,C] for face [P] and barycentric [P,3]; 0 where none."""
+    channels = attributes.shape[1]
+    out = np.zeros((face.shape[0], channels), attributes.dtype)
+    for p in nb.prange(face.shape[0]):
+        if face[p] >= 0:
+            i, j, k = faces[face[p], 0], faces[face[p], 1], faces[face[p], 2]
+            for c in range(channels):
+                out[p, c] = (
+                    barycentric[p, 0] * attributes[i, c]
+                    + barycentric[p, 1] * attributes[j, c]
+                    + barycentric[p, 2] * attributes[k, c]
+                )
+    return out
