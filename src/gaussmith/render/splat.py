@@ -1,0 +1,96 @@
+"""Differentiable rasteriser of 3D Gaussians: the only entrance, `rasterize`.
+
+Every pixel blends the Gaussians in front of it, nearest first (Kerbl et al. 2023, eq. 3), each with the alpha of its
+perspective projection (EWA splatting, Zwicker et al. 2001). The cut-offs stand in `_splat_rules`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gaussmith.camera import Camera
+from gaussmith.gaussians import Gaussians
+from gaussmith.sh import degree_of
+
+Backend = Literal["auto", "reference", "numba"]
+
+
+@dataclass
+class Render:
+    """Pictures of N Gaussians from B cameras. World units; sRGB.
+
+    Attributes:
+        rgb: [B,H,W,3] colour over the background.
+        alpha: [B,H,W,1] coverage in [0,1].
+        depth: [B,H,W,1] mean camera z of what is seen, weighted as the colours are; 0 where alpha is 0.
+        normal: [B,H,W,3] weighted sum of world normals: shortest axes, turned to the camera. Not normalised.
+        means2d: [B,N,2] screen positions in pixels, on the path of the gradient and with it retained: after backward,
+            `means2d.grad` is the gradient of the loss per pixel of shift.
+        radii: [B,N] longest half axis in pixels of the ellipse where alpha reaches 1/255; 0 = not drawn.
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+    depth: Tensor
+    normal: Tensor
+    means2d: Tensor
+    radii: Tensor
+
+
+def _per_camera_background(background: Tensor | None, like: Tensor, batch: int) -> Tensor:
+    """[B,3] from nothing (black), [3] or [B,3]."""
+    if background is None:
+        return like.new_zeros(batch, 3)
+    if tuple(background.shape) not in {(3,), (1, 3), (batch, 3)}:
+        raise ValueError(f"background must be [3] or [{batch},3], got {tuple(background.shape)}")
+    return background.to(like).expand(batch, 3)
+
+
+def rasterize(
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Tensor | None = None,
+    *,
+    geometry: bool = True,
+    backend: Backend = "auto",
+) -> Render:
+    """Draw N Gaussians from B cameras, differentiable in every tensor of `gaussians` and in `background`.
+
+    Args:
+        gaussians: N >= 0 Gaussians, SH degree 0 to 3. One with a non-finite parameter is skipped and gets no gradient.
+        camera: B cameras without skew; they receive no gradient.
+        background: [3] or [B,3] sRGB, default black.
+        geometry: whether to draw depth and normal too; without, both are zero and the drawing is faster.
+        backend: "numba" (CPU kernels in float32; tensors elsewhere travel there and back), "reference" (plain torch, slow,
+            any dtype) or "auto" (numba).
+
+    Returns:
+        The pictures. The same input gives the same bits and the same gradients, whatever the number of threads.
+
+    Raises:
+        ValueError: a wrong shape, a camera with skew or an unknown backend.
+    """
+    degree_of(gaussians.sh.shape[1])
+    background = _per_camera_background(background, gaussians.means, len(camera))
+    camera = camera.to(gaussians.means.device)
+    if camera.K[:, 0, 1].any():
+        raise ValueError("cameras with skew (K[0,1] != 0) cannot be drawn")
+    if backend == "reference":
+        from gaussmith.render import _reference as module
+    elif backend in ("auto", "numba"):
+        from gaussmith.render import _numba as module
+    else:
+        raise ValueError(f"backend must be auto, reference or numba, got {backend!r}")
+    rgb, alpha, extra, means2d, radii = module.rasterize(gaussians, camera, background, geometry)
+    if means2d.requires_grad:
+        means2d.retain_grad()
+    alpha = alpha[..., None]
+    if not geometry:
+        nothing = torch.zeros_like(alpha)
+        return Render(rgb, alpha, nothing, nothing.expand(-1, -1, -1, 3), means2d, radii)
+    depth = extra[..., :1] / torch.where(alpha > 0, alpha, torch.ones_like(alpha))
+    return Render(rgb, alpha, depth, extra[..., 1:], means2d, radii)
