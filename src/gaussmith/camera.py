@@ -16,6 +16,9 @@ from torch import Tensor
 
 DEFAULT_RADIUS = 2.0
 DEFAULT_FOVY = 49.1
+# The frame that priors look at, about the same centre. A sphere of radius 0.62 just fills it at radius 2: the object
+# gets 1.4 times the width that the 49.1-degree frame gives it, which is what a 64-pixel network is short of.
+PRIOR_FOVY = 36.0
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,8 @@ class Camera:
 
     def rays(self) -> tuple[Tensor, Tensor]:
         """World rays through the pixel centres: origins [B,3] and directions [B,H,W,3] whose camera depth is 1."""
-        kwargs = {"device": self.K.device, "dtype": self.K.dtype}
-        y, x = torch.meshgrid(
-            torch.arange(self.height, **kwargs) + 0.5, torch.arange(self.width, **kwargs) + 0.5, indexing="ij"
-        )
+        y, x = (torch.arange(n, device=self.K.device, dtype=self.K.dtype) + 0.5 for n in (self.height, self.width))
+        y, x = torch.meshgrid(y, x, indexing="ij")
         fx, fy, cx, cy = (self.K[:, i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
         local = torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x).expand(len(self), -1, -1)], dim=-1)
         return self.position, torch.einsum("bij,bhwj->bhwi", self.c2w[:, :3, :3], local)
@@ -117,17 +118,17 @@ def intrinsics(fovy: float | Tensor, width: int, height: int) -> Tensor:
 def look_at(eye: Tensor, target: Tensor, up: Tensor | None = None) -> Tensor:
     """[B,4,4] camera-to-world transforms at eye [B,3] looking at target [B,3] or [3], with world up [3] (default +Y).
 
-    Looking straight along `up` is resolved by taking +Z (or -Z) as the picture's up, so a pole view is well defined.
+    Looking straight along `up` is resolved by a fixed horizontal axis: the pole views of the default up have the
+    picture's x along +X, as `orbit` at azimuth 0.
     """
     eye = torch.atleast_2d(eye)
     forward = torch.nn.functional.normalize(target.expand_as(eye) - eye, dim=-1)
-    world_up = eye.new_tensor([0.0, 1.0, 0.0]) if up is None else up.to(eye)
+    world_up = eye.new_tensor([0.0, 1.0, 0.0]) if up is None else torch.nn.functional.normalize(up.to(eye), dim=-1)
     right = torch.linalg.cross(forward, world_up.expand_as(forward))
-    degenerate = right.norm(dim=-1, keepdim=True) < 1e-5
-    spare = torch.zeros_like(forward)
-    spare[:, 2] = -torch.sign(forward[:, 1])
-    spare[:, 2] = torch.where(spare[:, 2] == 0, torch.ones_like(spare[:, 2]), spare[:, 2])
-    right = torch.where(degenerate, torch.linalg.cross(forward, -spare), right)
+    # The world axis furthest from `up` (the last of equals: +Z for +Y) stands in for it at the poles.
+    spare = torch.eye(3, dtype=eye.dtype, device=eye.device)[2 - int(world_up.abs().flip(0).argmin())]
+    at_pole = torch.linalg.cross(world_up, spare).expand_as(forward)
+    right = torch.where(right.norm(dim=-1, keepdim=True) < 1e-5, at_pole, right)
     right = torch.nn.functional.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right)
     c2w = torch.zeros(eye.shape[0], 4, 4, dtype=eye.dtype, device=eye.device)

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gaussmith.rotation import matrix_to_quat, quat_multiply, quat_to_matrix
-from gaussmith.sh import rgb_to_dc
+from gaussmith.sh import rgb_to_dc, rotate
 
 
 @dataclass
@@ -85,14 +85,14 @@ class Gaussians:
         return self.map(lambda t: t[index])
 
     def transform(self, rotation: Tensor, translation: Tensor, scale: float = 1.0) -> Gaussians:
-        """Apply x -> scale * rotation @ x + translation (degree-0 colours only turn exactly; higher bands are kept)."""
+        """Apply x -> scale * rotation @ x + translation, colours turning along; rotation [3,3], scale > 0."""
         quat = matrix_to_quat(rotation).to(self.quats)
         return Gaussians(
             means=scale * self.means @ rotation.T.to(self.means) + translation.to(self.means),
             log_scales=self.log_scales + math.log(scale),
             quats=quat_multiply(quat.expand_as(self.quats), self.quats),
             opacity_logits=self.opacity_logits,
-            sh=self.sh,
+            sh=rotate(self.sh, rotation),
         )
 
     def finite(self) -> Tensor:

@@ -49,6 +49,25 @@ def evaluate(sh: Tensor, directions: Tensor) -> Tensor:
     return (0.5 + torch.einsum("nk,nkc->nc", values, sh)).clamp_min(0)
 
 
+def rotate(sh: Tensor, rotation: Tensor) -> Tensor:
+    """Coefficients [N,K,3] of the same colours turned by rotation [3,3]: evaluate(out, R d) = evaluate(sh, d).
+
+    Each band is closed under rotation, so the K basis functions at rotated directions are linear in those at the
+    directions themselves; the matrix is found from more directions than unknowns, in float64.
+    """
+    degree = degree_of(sh.shape[1])
+    if degree == 0:
+        return sh
+    # 32 directions along a spiral, close to evenly spread, so that the system is well conditioned up to degree 3.
+    i = torch.arange(32, dtype=torch.float64)
+    z, turn = 1 - (2 * i + 1) / 32, i * 2.399963229728653
+    flat = (1 - z * z).sqrt()
+    directions = torch.stack([flat * turn.cos(), flat * turn.sin(), z], dim=-1)
+    turned = directions @ rotation.double().cpu()  # rows: R^T d
+    matrix = torch.linalg.lstsq(basis(directions, degree), basis(turned, degree)).solution
+    return torch.einsum("jk,nkc->njc", matrix.to(sh), sh)
+
+
 def rgb_to_dc(rgb: Tensor) -> Tensor:
     """The degree-0 coefficient [...,3] that shows the colour rgb [...,3] from everywhere."""
     return (rgb - 0.5) / C0

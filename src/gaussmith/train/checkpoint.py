@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +15,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from gaussmith.events import UserError
+from gaussmith.io.atomic import write_bytes
 
 FORMAT = 1
 # Far above any state of this package (tens of MB); a larger file is not ours and is not read.
@@ -60,12 +58,7 @@ def save(
     content |= {_GENERATOR + name: g.get_state().clone() for name, g in (generators or {}).items()}
     record = {"format": FORMAT, "config": plain(config), "meta": dict(meta)}
     data = to_bytes(content, metadata={_META: json.dumps(record, sort_keys=True, allow_nan=False)})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, data)
-    except OSError as error:
-        raise UserError(f"cannot write the checkpoint {path} ({error.strerror or error}): free some space or choose "
-                        "another folder.") from error  # fmt: skip
+    write_bytes(path, data)
 
 
 def load(path: Path, *, config: Any = None, device: torch.device | str = "cpu") -> Checkpoint:
@@ -107,20 +100,6 @@ def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
 def section(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Inverse of `with_prefix`: the tensors of one prefix under their own names."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
 
 
 def _generator(state: Tensor) -> torch.Generator:
