@@ -1,0 +1,56 @@
+"""The first texture of a mesh: what the Gaussians it was extracted from look like from all around."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gaussmith.camera import Camera
+from gaussmith.gaussians import Gaussians
+from gaussmith.mesh import Mesh
+from gaussmith.render.splat import rasterize
+from gaussmith.texture.backproject import Baked, bake
+from gaussmith.texture.inpaint import fill
+from gaussmith.texture.seams import equalise_seams
+from gaussmith.texture.unwrap import unwrap
+from gaussmith.views import baking_ring
+
+
+def texture_from_gaussians(mesh: Mesh, gaussians: Gaussians, size: int = 1024, *, view_size: int = 512) -> Mesh:
+    """Unwrap a mesh and colour it from 26 renders of its Gaussians (DreamGaussian, section 3.3).
+
+    What no view saw continues the colours around it; the two sides of every chart border are made to agree.
+
+    Args:
+        mesh: V vertices within about 0.8 of the origin, so that the default cameras see all of it.
+        gaussians: what the mesh was extracted from, in the same place.
+        size: side of the texture in texels.
+        view_size: side of the renders in pixels (DreamGaussian: 512).
+
+    Returns:
+        The mesh with uv, uv_faces and albedo [size,size,3].
+
+    Raises:
+        UserError: the mesh has no surface to unwrap.
+    """
+    unwrapped = unwrap(mesh, size)
+    baked = bake_gaussians(unwrapped, gaussians, size, view_size)
+    albedo = fill(baked.albedo, baked.weight, unwrapped, baked.atlas)
+    return unwrapped.with_(albedo=equalise_seams(albedo, unwrapped, baked.atlas))
+
+
+def bake_gaussians(mesh: Mesh, gaussians: Gaussians, size: int, view_size: int = 512) -> Baked:
+    """What 26 renders of the Gaussians show of a mesh with uv; texels that no view saw are left empty."""
+    cameras = baking_ring(size=view_size).camera()
+    return bake(mesh, cameras, *render_views(gaussians, cameras), size)
+
+
+@torch.no_grad()
+def render_views(gaussians: Gaussians, cameras: Camera) -> tuple[Tensor, Tensor]:
+    """Premultiplied colours [B,H,W,3] and alphas [B,H,W,1] of the Gaussians from B cameras, one view at a time."""
+    rgb = torch.empty(len(cameras), cameras.height, cameras.width, 3)
+    alpha = torch.empty(len(cameras), cameras.height, cameras.width, 1)
+    for index in range(len(cameras)):
+        view = rasterize(gaussians, cameras[index], geometry=False)
+        rgb[index], alpha[index] = view.rgb[0], view.alpha[0]
+    return rgb, alpha
