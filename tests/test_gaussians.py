@@ -111,6 +111,7 @@ def test_select_concat_and_finite():
     for row, name in enumerate(gaussians.tensors()):
         gaussians.tensors()[name].view(6, -1)[row, -1] = math.inf if row % 2 else math.nan
     assert gaussians.finite().tolist() == [False] * 5 + [True]
+    assert gaussians.select(torch.zeros(0, dtype=torch.int64)).finite().shape == (0,)
 
 
 def test_logit():

@@ -97,7 +97,7 @@ class Gaussians:
 
     def finite(self) -> Tensor:
         """[N] True where every parameter is finite."""
-        flags = [t.reshape(len(self), -1).isfinite().all(dim=1) for t in self.tensors().values()]
+        flags = [t.isfinite()[:, None].flatten(1).all(dim=1) for t in self.tensors().values()]
         return torch.stack(flags).all(dim=0)
 
 

@@ -111,7 +111,7 @@ def repair(gaussians: Gaussians) -> Repaired:
 
     changed = torch.zeros_like(placed[placed])
     for before, after in zip(old.tensors().values(), new.tensors().values()):
-        changed |= (before != after).reshape(len(old), -1).any(dim=1)  # NaN differs from everything, itself included.
+        changed |= (before != after)[:, None].flatten(1).any(dim=1)  # NaN differs from everything, itself included.
     source = torch.where(changed, -1, source)
     return Repaired(new, source, mended=int(changed.sum()), removed=int((~placed).sum()))
 

@@ -48,7 +48,7 @@ class Adam:
                 continue
             grad, tensor.grad = tensor.grad, None
             if not bool(grad.sum().isfinite()):  # One cheap test for the rare case.
-                bad = ~grad.flatten(1).isfinite().all(dim=1) if grad.ndim > 1 else ~grad.isfinite()
+                bad = ~grad.isfinite()[:, None].flatten(1).all(dim=1)
                 bad_rows += int(bad.sum())
                 grad = torch.where(bad.reshape(-1, *[1] * (grad.ndim - 1)), 0.0, grad)
             first = self.first.setdefault(name, torch.zeros_like(tensor))

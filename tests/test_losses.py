@@ -1,0 +1,64 @@
+"""Losses against loops, and their gradients."""
+
+import pytest
+import torch
+
+from gaussmith.losses import alpha_cross_entropy, dssim, l1, mse, photometric, total_variation
+
+
+def _pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return torch.rand(*shape, generator=g, dtype=torch.float64), torch.rand(*shape, generator=g, dtype=torch.float64)
+
+
+def test_mse_and_l1_with_and_without_weights():
+    a, b = _pair(2, 3, 4, 3)
+    assert float(mse(a, b)) == pytest.approx(float(((a - b) ** 2).sum()) / a.numel())
+    assert float(l1(a, b)) == pytest.approx(float((a - b).abs().sum()) / a.numel())
+    weight = torch.zeros(2, 3, 4, 1, dtype=torch.float64)
+    weight[1, 2, 3], weight[0, 0, 0] = 3.0, 1.0
+    heavy, light = (a - b)[1, 2, 3].abs(), (a - b)[0, 0, 0].abs()
+    assert float(l1(a, b, weight)) == pytest.approx(float((3 * heavy + light).sum() / 12))
+    assert float(mse(a, b, weight)) == pytest.approx(float((3 * heavy**2 + light**2).sum() / 12))
+    assert float(mse(a, b, torch.zeros(1))) == 0
+
+
+def test_every_loss_is_zero_for_equal_pictures_and_positive_otherwise():
+    a, b = _pair(1, 14, 14, 3)
+    for loss in (mse, l1, dssim, photometric, alpha_cross_entropy):
+        assert abs(float(loss(a, a))) < 1e-9 < float(loss(a, b))
+
+
+def test_photometric_mixes_as_the_paper_does():
+    a, b = _pair(1, 14, 14, 3)
+    assert float(photometric(a, b)) == pytest.approx(0.8 * float(l1(a, b)) + 0.2 * float(dssim(a, b)))
+
+
+def test_alpha_cross_entropy_has_its_least_value_at_the_target():
+    a, b = _pair(1, 4, 4, 1)
+    a, b = (0.1 + 0.8 * t for t in (a, b))
+    assert torch.autograd.gradcheck(lambda p: alpha_cross_entropy(p, b), (a.requires_grad_(),))
+    best = b.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(alpha_cross_entropy(best, b), best)
+    assert float(slope.abs().max()) < 1e-12
+    assert bool(alpha_cross_entropy(torch.ones(2), torch.zeros(2)).isfinite())
+
+
+def test_total_variation_against_a_loop():
+    a, _ = _pair(2, 3, 4, 3)
+    down = [
+        abs(float(a[b, i + 1, j, c] - a[b, i, j, c]))
+        for b in range(2)
+        for i in range(2)
+        for j in range(4)
+        for c in range(3)
+    ]
+    across = [
+        abs(float(a[b, i, j + 1, c] - a[b, i, j, c]))
+        for b in range(2)
+        for i in range(3)
+        for j in range(3)
+        for c in range(3)
+    ]
+    assert float(total_variation(a)) == pytest.approx(sum(down) / len(down) + sum(across) / len(across))
+    assert float(total_variation(torch.full((4, 4, 3), 0.3))) == 0

@@ -1,0 +1,130 @@
+"""Our Adam against torch.optim.Adam, and what torch's cannot do."""
+
+import math
+
+import pytest
+import torch
+
+from gaussmith.train.adam import Adam
+
+
+def _tensors(n: int = 6) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return {
+        "means": torch.randn(n, 3, generator=g),
+        "logits": torch.randn(n, generator=g),
+        "sh": torch.randn(n, 1, 3, generator=g),
+    }
+
+
+RATES = {"means": 0.01, "logits": 0.05, "sh": 0.1}
+
+
+def _gradients(tensors: dict[str, torch.Tensor], step: int) -> None:
+    g = torch.Generator().manual_seed(100 + step)
+    for t in tensors.values():
+        t.grad = torch.randn(t.shape, generator=g) * 10.0 ** (-step)
+
+
+def _run(optim: Adam, tensors: dict[str, torch.Tensor], steps: range) -> None:
+    for step in steps:
+        _gradients(tensors, step)
+        optim.step(tensors)
+
+
+def test_steps_equal_torchs():
+    ours, theirs = _tensors(), _tensors()
+    optim = Adam(dict(RATES))
+    groups = [{"params": [theirs[k].requires_grad_()], "lr": rate} for k, rate in RATES.items()]
+    reference = torch.optim.Adam(groups, eps=1e-15)
+    for step in range(5):
+        _gradients(ours, step)
+        _gradients(theirs, step)
+        assert optim.step(ours) == 0
+        reference.step()
+        optim.rates["means"] = reference.param_groups[0]["lr"] = 0.01 * 0.9**step
+    for name in RATES:
+        torch.testing.assert_close(ours[name], theirs[name].detach(), rtol=1e-5, atol=1e-6)
+        assert ours[name].grad is None
+
+
+def test_leaves_that_require_grad_are_moved_in_place():
+    leaf = torch.tensor([1.0, -2.0], requires_grad=True)
+    leaf.square().sum().backward()
+    Adam({"x": 0.1}).step({"x": leaf})
+    torch.testing.assert_close(leaf.detach(), torch.tensor([0.9, -1.9]))
+    assert leaf.requires_grad and leaf.is_leaf
+
+
+def test_a_tensor_without_gradient_or_rate_stays():
+    tensors = _tensors()
+    before = {k: t.clone() for k, t in tensors.items()}
+    tensors["means"].grad, tensors["sh"].grad = torch.ones(6, 3), torch.ones(6, 1, 3)
+    Adam({"means": 0.1, "logits": 0.1}).step(tensors)
+    assert not torch.equal(tensors["means"], before["means"])
+    assert torch.equal(tensors["logits"], before["logits"]) and torch.equal(tensors["sh"], before["sh"])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_bad_gradients_touch_only_their_rows_and_are_counted(bad):
+    tensors, clean = _tensors(), _tensors()
+    _gradients(tensors, 0)
+    _gradients(clean, 0)
+    tensors["means"].grad[2, 1] = tensors["logits"].grad[4] = bad
+    before = tensors["means"][2].clone()
+    assert Adam(dict(RATES)).step(tensors) == 2
+    Adam(dict(RATES)).step(clean)
+    assert torch.equal(tensors["means"][2], before)
+    others = [0, 1, 3, 4, 5]
+    assert torch.equal(tensors["means"][others], clean["means"][others])
+    assert bool(tensors["logits"].isfinite().all())
+
+
+def test_rows_carry_state_along_and_new_ones_start_from_nothing():
+    tensors, optim = _tensors(), Adam(dict(RATES))
+    _run(optim, tensors, range(3))
+    before = {k: (optim.first[k].clone(), optim.second[k].clone()) for k in RATES}
+    source = torch.tensor([5, 0, -1, 3])
+    optim.rows(source)
+    for name, (first, second) in before.items():
+        for i, s in enumerate(source.tolist()):
+            assert torch.equal(optim.first[name][i], first[s] if s >= 0 else torch.zeros_like(first[0]))
+            assert torch.equal(optim.second[name][i], second[s] if s >= 0 else torch.zeros_like(second[0]))
+    optim.rows(torch.zeros(0, dtype=torch.int64))
+    assert all(len(t) == 0 for t in optim.first.values())
+
+
+def test_reordering_the_rows_changes_nothing_else():
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    plain, mixed = _tensors(), _tensors()
+    a, b = Adam(dict(RATES)), Adam(dict(RATES))
+    _run(a, plain, range(3))
+    _run(b, mixed, range(2))
+    b.rows(order)
+    mixed = {k: t[order].clone() for k, t in mixed.items()}
+    _gradients(mixed, 2)
+    for t in mixed.values():
+        t.grad = t.grad[order]
+    b.step(mixed)
+    assert all(torch.equal(mixed[k], plain[k][order]) for k in RATES)
+
+
+def test_a_restored_optimiser_continues_to_the_same_bits():
+    straight, optim = _tensors(), Adam(dict(RATES))
+    _run(optim, straight, range(2))
+    saved = {k: t.clone() for k, t in optim.state().items()}
+    resumed = {k: t.clone() for k, t in straight.items()}
+    _run(optim, straight, range(2, 5))
+    other = Adam(dict(RATES))
+    other.restore(saved)
+    _run(other, resumed, range(2, 5))
+    assert all(torch.equal(straight[k], resumed[k]) for k in RATES)
+
+
+def test_forget():
+    tensors, optim = _tensors(), Adam(dict(RATES))
+    _run(optim, tensors, range(2))
+    optim.forget("logits")
+    assert "logits" not in optim.first and "means" in optim.first
+    _run(optim, tensors, range(2, 3))
+    assert optim.count == 3
