@@ -1,4 +1,4 @@
-"""CPU kernels of the triangle rasteriser: projection, coverage, attribute interpolation.
+"""CPU kernels of the triangle rasteriser: projection, coverage, attribute interpolation, texture lookup.
 
 Axes: homogeneous pixels h = K (R v + t), so (h.x / h.z, h.y / h.z) is the pixel position and h.z the camera depth.
 Coverage follows Olano & Greer, "Triangle Scan Conversion Using 2D Homogeneous Coordinates" (1997): with the edge
@@ -93,14 +93,32 @@ def _owns_edge(n):
     return n[0] > 0 or (n[0] == 0 and n[1] > 0)
 
 
+@nb.njit(cache=True, inline="always")
+def _span(n, y, left, right):
+    """Shrink the columns [left, right) of row y to those that can lie inside all three edges, a pixel spared each side."""
+    for i in range(3):
+        if n[i, 0] != 0:
+            crossing = -(n[i, 1] * (y + 0.5) + n[i, 2]) / n[i, 0] - 0.5
+            crossing = min(max(crossing, left - 2.0), right + 2.0)
+            if n[i, 0] > 0:
+                left = max(left, np.int64(np.floor(crossing)))
+            else:
+                right = min(right, np.int64(np.ceil(crossing)) + 1)
+    return left, right
+
+
 @nb.njit(cache=True)
 def _draw_face(n, depths, box, rows, near, index, face, barycentric, depth):
     own0, own1, own2 = _owns_edge(n[0]), _owns_edge(n[1]), _owns_edge(n[2])
+    wide = box[2] - box[0] > 8  # on narrow faces the span costs more than it saves
     for y in range(max(box[1], rows[0]), min(box[3], rows[1])):
+        left, right = np.int64(box[0]), np.int64(box[2])
+        if wide:
+            left, right = _span(n, y, left, right)
         r0 = n[0, 1] * (y + 0.5) + n[0, 2]
         r1 = n[1, 1] * (y + 0.5) + n[1, 2]
         r2 = n[2, 1] * (y + 0.5) + n[2, 2]
-        for x in range(box[0], box[2]):
+        for x in range(left, right):
             e0, e1, e2 = n[0, 0] * (x + 0.5) + r0, n[1, 0] * (x + 0.5) + r1, n[2, 0] * (x + 0.5) + r2
             if e0 < 0 or e1 < 0 or e2 < 0:
                 continue
@@ -136,18 +154,125 @@ def draw(points, faces, edges, boxes, near, face, barycentric, depth):
                 _draw_face(edges[b, f], depths, box, rows, near, f, face[b], barycentric[b], depth[b])
 
 
+@nb.njit(cache=True, inline="always")
+def _blend(attributes, corners, weights, channel):
+    return (
+        weights[0] * attributes[corners[0], channel]
+        + weights[1] * attributes[corners[1], channel]
+        + weights[2] * attributes[corners[2], channel]
+    )
+
+
 @nb.njit(cache=True, parallel=True)
-def interpolate(attributes, faces, face, barycentric):
-    """Blend attributes [A,C] of each pixel's three corners: [P,C] for face [P] and barycentric [P,3]; 0 where none."""
+def interpolate(attributes, faces, face, barycentric, side):
+    """Corner values [A,C] blended at each sample and summed over the samples of each pixel.
+
+    `face` [B,H,W] and `barycentric` [B,H,W,3] are samples, side x side of them a pixel: the result is [B,H/side,W/side,C].
+    """
+    views, height, width = face.shape[0], face.shape[1] // side, face.shape[2] // side
     channels = attributes.shape[1]
-    out = np.zeros((face.shape[0], channels), attributes.dtype)
-    for p in nb.prange(face.shape[0]):
-        if face[p] >= 0:
-            i, j, k = faces[face[p], 0], faces[face[p], 1], faces[face[p], 2]
-            for c in range(channels):
-                out[p, c] = (
-                    barycentric[p, 0] * attributes[i, c]
-                    + barycentric[p, 1] * attributes[j, c]
-                    + barycentric[p, 2] * attributes[k, c]
-                )
+    out = np.zeros((views, height, width, channels), attributes.dtype)
+    for row in nb.prange(views * height):
+        b, y = row // height, row % height
+        for i in range(y * side, (y + 1) * side):
+            for j in range(width * side):
+                if face[b, i, j] >= 0:
+                    for c in range(channels):
+                        out[b, y, j // side, c] += _blend(attributes, faces[face[b, i, j]], barycentric[b, i, j], c)
+    return out
+
+
+@nb.njit(cache=True, parallel=True)
+def geometry(normals, normal_faces, face, barycentric, depth, rays, side):
+    """Covered samples [H,W], their mean depth [H,W] and unit mean normal [H,W,3] of one view's samples.
+
+    `rays` [3,3] takes a sample's (x, y, 1) to its viewing direction; normals [A,3] are turned against it.
+    """
+    height, width = face.shape[0] // side, face.shape[1] // side
+    count = np.zeros((height, width), np.float32)
+    mean_depth = np.zeros((height, width), np.float32)
+    normal = np.zeros((height, width, 3), np.float32)
+    for y in nb.prange(height):
+        n = np.empty(3, np.float32)
+        for i in range(y * side, (y + 1) * side):
+            for j in range(width * side):
+                if face[i, j] < 0:
+                    continue
+                x, towards, squared = j // side, np.float32(0), np.float32(0)
+                for c in range(3):
+                    n[c] = _blend(normals, normal_faces[face[i, j]], barycentric[i, j], c)
+                    towards += n[c] * (rays[c, 0] * (j + 0.5) + rays[c, 1] * (i + 0.5) + rays[c, 2])
+                    squared += n[c] * n[c]
+                scale = (-1 if towards > 0 else 1) / max(np.sqrt(squared), np.float32(1e-12))
+                for c in range(3):
+                    normal[y, x, c] += n[c] * scale
+                count[y, x] += 1
+                mean_depth[y, x] += depth[i, j]
+        for x in range(width):
+            mean_depth[y, x] /= max(count[y, x], np.float32(1))
+            m = normal[y, x]
+            m /= max(np.sqrt(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]), np.float32(1e-12))
+    return count, mean_depth, normal
+
+
+@nb.njit(cache=True, inline="always")
+def _texel(position, size):
+    """First of the two texels around a texture coordinate, and the weight of the second; clamped at the border."""
+    x = min(max(position * size - 0.5, 0.0), size - 1.0)
+    first = min(np.int64(x), max(size - 2, 0))
+    return first, x - first
+
+
+@nb.njit(cache=True, parallel=True)
+def lookup(texture, uv, drawn, side):
+    """Bilinear samples of texture [H,W,C] at uv [B,h,w,2], summed over the side x side samples of each pixel.
+
+    Samples that are not drawn [B,h,w] add nothing.
+    """
+    texture_height, texture_width, channels = texture.shape
+    views, height, width = uv.shape[0], uv.shape[1] // side, uv.shape[2] // side
+    out = np.zeros((views, height, width, channels), texture.dtype)
+    for row in nb.prange(views * height):
+        b, y = row // height, row % height
+        for i in range(y * side, (y + 1) * side):
+            for j in range(width * side):
+                if not drawn[b, i, j]:
+                    continue
+                left, s = _texel(uv[b, i, j, 0], texture_width)
+                top, t = _texel(uv[b, i, j, 1], texture_height)
+                right, below = min(left + 1, texture_width - 1), min(top + 1, texture_height - 1)
+                for c in range(channels):
+                    upper = texture[top, left, c] + s * (texture[top, right, c] - texture[top, left, c])
+                    lower = texture[below, left, c] + s * (texture[below, right, c] - texture[below, left, c])
+                    out[b, y, j // side, c] += upper + t * (lower - upper)
+    return out
+
+
+@nb.njit(cache=True, parallel=True)
+def lookup_backward(gradient, uv, drawn, side, texture_height, texture_width, stripes):
+    """Gradient [H,W,C] of the texture from that of the pixels [B,h/side,w/side,C].
+
+    Each task owns a stripe of texel rows and walks all samples in order, so every texel sums its terms in one order,
+    whatever the number of stripes.
+    """
+    channels = gradient.shape[3]
+    out = np.zeros((texture_height, texture_width, channels), gradient.dtype)
+    for stripe in nb.prange(stripes):
+        low, high = stripe * texture_height // stripes, (stripe + 1) * texture_height // stripes
+        for b in range(uv.shape[0]):
+            for i in range(uv.shape[1] // side * side):
+                for j in range(uv.shape[2] // side * side):
+                    if not drawn[b, i, j]:
+                        continue
+                    top, t = _texel(uv[b, i, j, 1], texture_height)
+                    if top >= high or top + 1 < low:
+                        continue
+                    left, s = _texel(uv[b, i, j, 0], texture_width)
+                    right = min(left + 1, texture_width - 1)
+                    g = gradient[b, i // side, j // side]
+                    for texel_row, weight in ((top, 1 - t), (min(top + 1, texture_height - 1), t)):
+                        if low <= texel_row < high:
+                            for c in range(channels):
+                                out[texel_row, left, c] += g[c] * (weight * (1 - s))
+                                out[texel_row, right, c] += g[c] * (weight * s)
     return out

@@ -17,8 +17,9 @@ from torch.autograd.function import once_differentiable
 from gaussmith.camera import Camera
 from gaussmith.gaussians import Gaussians
 from gaussmith.render._numba_bin import bin_splats
-from gaussmith.render._numba_blend import blend, blend_backward
-from gaussmith.render._numba_project import CAMERA, SPLAT, project, project_backward
+from gaussmith.render._numba_blend import blend, blend_backward, gather
+from gaussmith.render._numba_project import CAMERA, RGB_COLUMNS, SPLAT, project, project_backward
+from gaussmith.render._threads import run
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
@@ -55,7 +56,7 @@ class _Project(torch.autograd.Function):
         means2d, splats = means.new_empty(batch, n, 2), means.new_empty(batch, n, SPLAT)
         reach, radii = means.new_empty(batch, n), means.new_empty(batch, n)
         inputs = tuple(_array(t) for t in (means, log_scales, quats, logits, sh))
-        project(*inputs, cams, width, height, *(t.numpy() for t in (means2d, splats, reach, radii)))
+        run(project, *inputs, cams, width, height, *(t.numpy() for t in (means2d, splats, reach, radii)))
         ctx.save_for_backward(means, log_scales, quats, logits, sh)
         ctx.frame = (cams, width, height, splats.numpy(), reach.numpy())
         ctx.mark_non_differentiable(reach, radii)
@@ -66,8 +67,13 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, g_means2d: Tensor, g_splats: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         grads = tuple(torch.empty(t.shape) for t in inputs)
-        project_backward(
-            *(_array(t) for t in inputs), *ctx.frame, _array(g_means2d), _array(g_splats), *(t.numpy() for t in grads)
+        run(
+            project_backward,
+            *(_array(t) for t in inputs),
+            *ctx.frame,
+            _array(g_means2d),
+            _array(g_splats),
+            *(t.numpy() for t in grads),
         )
         return *grads, None, None, None
 
@@ -80,17 +86,17 @@ class _Blend(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """rgb [B,H,W,3], alpha [B,H,W], weighted sums of depth and normal [B,H,W,4] (height 0 without geometry)."""
         batch, n = reach.shape
-        lists = bin_splats(_array(means2d), _array(splats), _array(reach), width, height)
-        tile_start, entry_splat, entry_rows = lists[:3]
         flat = _array(means2d).reshape(batch * n, 2), _array(splats).reshape(batch * n, SPLAT)
-        workers = numba.get_num_threads()
-        turns = (_schedule(tile_start, workers), workers)
+        lists = bin_splats(_array(means2d), _array(splats), _array(reach), width, height)
+        schedule = _schedule(lists.tile_start, numba.get_num_threads())
         rgb, alpha = torch.empty(batch, height, width, 3), torch.empty(batch, height, width)
         extra = torch.empty(batch, height if geometry else 0, width, 4)
-        done = np.empty(len(tile_start) - 1, np.int64)
-        pictures = tuple(t.numpy() for t in (rgb, alpha, extra))
-        blend(*flat, tile_start, entry_splat, entry_rows, *turns, _array(background), geometry, *pictures, done)
-        ctx.kernel_inputs = (*flat, *lists, *turns, geometry, *pictures, done)
+        done = np.empty(len(lists.tile_start) - 1, np.int64)
+        scene = (*flat, lists.tile_start, lists.entry_splat, lists.entry_rows, schedule)
+        pictures = (*(t.numpy() for t in (rgb, alpha, extra)), done)
+        run(blend, *scene, _array(background), geometry, *pictures)
+        ctx.kernel_inputs = (*scene, geometry, *pictures)
+        ctx.pairs = lists.splat_start, lists.slots
         ctx.shapes = means2d.shape, splats.shape
         ctx.save_for_backward(alpha)
         return rgb, alpha, extra
@@ -99,9 +105,10 @@ class _Blend(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g_rgb: Tensor, g_alpha: Tensor, g_extra: Tensor) -> tuple[Tensor | None, ...]:
         g_means2d, g_splats = (torch.empty(shape) for shape in ctx.shapes)
-        pictures = tuple(_array(g) for g in (g_rgb, g_alpha, g_extra))
-        flat = g_means2d.numpy().reshape(-1, 2), g_splats.numpy().reshape(-1, SPLAT)
-        blend_backward(*ctx.kernel_inputs, *pictures, *flat)
+        parts = 2 + (SPLAT if g_extra.numel() else RGB_COLUMNS)
+        partial = np.empty((len(ctx.pairs[1]), parts), np.float32)
+        run(blend_backward, *ctx.kernel_inputs, *(_array(g) for g in (g_rgb, g_alpha, g_extra)), partial)
+        run(gather, partial, *ctx.pairs, g_means2d.numpy().reshape(-1, 2), g_splats.numpy().reshape(-1, SPLAT))
         g_background = None
         if ctx.needs_input_grad[2]:
             (alpha,) = ctx.saved_tensors

@@ -1,9 +1,9 @@
-"""CPU kernel: which splats each 16x16 tile has to blend, and in which order.
+"""CPU kernels: which splats each 16x16 tile has to blend, and in which order.
 
 Exact: a tile lists a splat only if the ellipse within which its alpha reaches ALPHA_MIN meets the tile's pixel centres.
 Each entry also tells which pixel rows of the tile the ellipse meets. Entries stand front to back, equal depths in the
-order of the Gaussians. A counting sort by tile of splats already sorted by depth; its result does not depend on how the
-work is cut into pieces.
+order of the Gaussians: a counting sort by tile of splats already sorted by depth. Every worker takes a stretch of the
+sorted splats; since the sort is stable, the result does not depend on how many there are.
 
 No fastmath here: the counting and the filling pass must agree bit for bit.
 """
@@ -11,152 +11,157 @@ No fastmath here: the counting and the filling pass must agree bit for bit.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
+from numpy.typing import NDArray
 
+from gaussmith.render._numba_project import SPLAT
 from gaussmith.render._splat_rules import TILE
+from gaussmith.render._threads import run
 
-PIECES = 8
-"""Pieces of parallel work per camera."""
 SLACK = 1e-4
 """Added to the squared reach, so that the blend's float32 rounding never meets a tile that is not listed."""
+DIGIT = 2048
 
 
-@njit(cache=True, error_model="numpy")
-def _depth_order(splats, reach, order):
-    """Fill order with the drawn splats of one camera, nearest first (stable radix sort); returns their number."""
-    count = 0
-    for g in range(reach.shape[0]):
-        if reach[g] > 0:
-            order[count] = g
-            count += 1
-    depth = np.empty(count, np.float32)
-    for i in range(count):
-        depth[i] = splats[order[i], 7]
-    keys = depth.view(np.uint32)  # the bits of positive floats sort like the floats
-    other_keys, other = np.empty_like(keys), np.empty(count, np.int32)
-    first = order[:count]
-    source, target = first, other
+class TileLists(NamedTuple):
+    """P entries (splat, tile) of M = B*N splats in B*T tiles, sorted by tile and then by depth.
+
+    Attributes:
+        tile_start: [B*T+1] int64; the entries of tile i are tile_start[i] to tile_start[i+1].
+        entry_splat: [P] int32 flat splat index b*N+n.
+        entry_rows: [P] uint8 pixel rows of the tile, 16 * first + last.
+        splat_start: [M+1] int64; slots[splat_start[i] : splat_start[i+1]] are the entries of splat i.
+        slots: [P] int64.
+    """
+
+    tile_start: NDArray[np.int64]
+    entry_splat: NDArray[np.int32]
+    entry_rows: NDArray[np.uint8]
+    splat_start: NDArray[np.int64]
+    slots: NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _radix_pass(keys, values, shift, out_keys, out_values):
+    """One stable counting pass of a radix sort, by the 11 bits of the keys above `shift`."""
+    start = np.zeros(DIGIT, np.int64)
+    for key in keys:
+        start[(np.int64(key) >> shift) & (DIGIT - 1)] += 1
+    total = 0
+    for i in range(DIGIT):
+        count = start[i]
+        start[i] = total
+        total += count
+    for i in range(keys.shape[0]):
+        digit = (np.int64(keys[i]) >> shift) & (DIGIT - 1)
+        out_keys[start[digit]] = keys[i]
+        out_values[start[digit]] = values[i]
+        start[digit] += 1
+
+
+def _depth_order(depth: NDArray[np.float32], drawn: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The drawn splats, nearest first."""
+    keys, values = depth[drawn].view(np.uint32), drawn  # the bits of positive floats sort like the floats
     for shift in (0, 11, 22):
-        start = np.zeros(2049, np.int64)
-        for i in range(count):
-            start[((keys[i] >> np.uint32(shift)) & np.uint32(2047)) + 1] += 1
-        for i in range(2048):
-            start[i + 1] += start[i]
-        for i in range(count):
-            digit = (keys[i] >> np.uint32(shift)) & np.uint32(2047)
-            other_keys[start[digit]], target[start[digit]] = keys[i], source[i]
-            start[digit] += 1
-        keys, other_keys = other_keys, keys
-        source, target = target, source
-    first[:] = source
-    return count
+        other = np.empty_like(keys), np.empty_like(values)
+        _radix_pass(keys, values, shift, *other)
+        keys, values = other
+    return values
 
 
-@njit(cache=True, error_model="numpy")
-def _tile_rows(mean2d, splat, reach, height):
-    """First and last tile row whose pixel centres the ellipse's vertical extent meets."""
-    half = math.sqrt(reach + SLACK) / splat[2]
-    top, bottom = max(mean2d[1] - half, 0.5), min(mean2d[1] + half, height - 0.5)
-    return math.ceil((top - TILE + 0.5) / TILE), math.floor((bottom - 0.5) / TILE)
-
-
-@njit(cache=True, error_model="numpy")
-def _tile_columns(mean2d, splat, reach, row, width, height):
-    """First and last tile column that the ellipse meets within one tile row (last < first when none).
+@njit(cache=True, error_model="numpy", inline="always")
+def _column_span(x, y, l0, l1, l2, r2, row, width, height):
+    """First and last tile column that an ellipse meets within one tile row (last < first when none).
 
     Within the strip the ellipse is convex, so its horizontal extent decides exactly.
     """
-    l0, l1, l2, r2 = float(splat[0]), float(splat[1]), float(splat[2]), reach + SLACK
-    y0 = row * TILE + 0.5 - mean2d[1]
-    y1 = min(row * TILE + TILE, height) - 0.5 - mean2d[1]
+    y0, y1 = row * TILE + 0.5 - y, min(row * TILE + TILE, height) - 0.5 - y
     peak = -l1 * math.sqrt(r2 / (l1 * l1 + l2 * l2)) / l2  # dy of the rightmost point; the leftmost mirrors it
     right, left = min(max(peak, y0), y1), min(max(-peak, y0), y1)
-    x1 = mean2d[0] + (math.sqrt(max(r2 - (l2 * right) ** 2, 0.0)) - l1 * right) / l0
-    x0 = mean2d[0] - (math.sqrt(max(r2 - (l2 * left) ** 2, 0.0)) + l1 * left) / l0
+    x1 = x + (math.sqrt(max(r2 - (l2 * right) ** 2, 0.0)) - l1 * right) / l0
+    x0 = x - (math.sqrt(max(r2 - (l2 * left) ** 2, 0.0)) + l1 * left) / l0
     x0, x1 = max(x0, 0.5), min(x1, width - 0.5)
-    if not x0 <= x1:
+    if x0 > x1:
         return 0, -1
     return math.ceil((x0 - TILE + 0.5) / TILE), math.floor((x1 - 0.5) / TILE)
 
 
-@njit(cache=True, error_model="numpy")
-def _pixel_rows(mean2d, splat, reach, row, column, width, height):
-    """The pixel rows of one tile that the ellipse meets, packed as 16 * first + last."""
-    l0, l1, l2, r2 = float(splat[0]), float(splat[1]), float(splat[2]), reach + SLACK
-    x0 = column * TILE + 0.5 - mean2d[0]
-    x1 = min(column * TILE + TILE, width) - 0.5 - mean2d[0]
+@njit(cache=True, error_model="numpy", inline="always")
+def _pixel_rows(x, y, l0, l1, l2, r2, row, column, width, height):
+    """The pixel rows of one tile that an ellipse meets, packed as 16 * first + last."""
+    x0, x1 = column * TILE + 0.5 - x, min(column * TILE + TILE, width) - 0.5 - x
     c = l1 * l1 + l2 * l2
     peak = -l1 / l0 * math.sqrt(r2) / l2  # dx of the lowest point; the highest mirrors it
     low, high = min(max(peak, x0), x1), min(max(-peak, x0), x1)
     y1 = (math.sqrt(max(c * r2 - (l0 * l2 * low) ** 2, 0.0)) - l0 * l1 * low) / c
     y0 = -(math.sqrt(max(c * r2 - (l0 * l2 * high) ** 2, 0.0)) + l0 * l1 * high) / c
-    origin = mean2d[1] - row * TILE - 0.5
-    last = min(TILE, height - row * TILE) - 1
-    first = min(max(math.ceil(min(max(y0 + origin, 0.0), 15.0)), 0), last)
-    return first * TILE + min(max(math.floor(min(max(y1 + origin, 0.0), 15.0)), first), last)
+    origin = y - row * TILE - 0.5
+    end = float(min(TILE, height - row * TILE) - 1)
+    first = math.ceil(min(max(y0 + origin, 0.0), end))
+    last = math.floor(min(max(y1 + origin, first), end))
+    return int(first) * TILE + int(last)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def bin_splats(means2d, splats, reach, width, height):
-    """Tile lists of B cameras with N splats each (arrays as `_numba_project.project` fills them).
+@njit(cache=True, nogil=True, error_model="numpy")
+def _walk_tiles(
+    worker, workers, fill, order, means2d, splats, reach, splats_per_camera, width, height,
+    splat_start, cursor, entry_splat, entry_rows, slots,
+):  # fmt: skip
+    """Visit every (splat, tile) pair of this worker's stretch of `order`, nearest first.
 
-    Returns
-        tile_start [B*T+1] int64: entries of tile t of camera b are tile_start[b*T+t] to tile_start[b*T+t+1];
-        entry_splat [P] int32: index b*N+n of each entry;  entry_rows [P] uint8: pixel rows, 16 * first + last;
-        splat_start [B*N+1] int64 and slots [P] int64: slots[splat_start[b*N+n]:...] are the entries of one splat.
+    Without fill: count them, in cursor [workers,B*T] per tile and in splat_start[1:] per splat. With fill: write the
+    entries where cursor and splat_start, now positions, say.
     """
+    columns = (width + TILE - 1) // TILE
+    tiles = columns * ((height + TILE - 1) // TILE)
+    for i in range(order.shape[0] * worker // workers, order.shape[0] * (worker + 1) // workers):
+        g = order[i]
+        x, y, r2 = float(means2d[g, 0]), float(means2d[g, 1]), reach[g] + SLACK
+        l0, l1, l2 = float(splats[g, 0]), float(splats[g, 1]), float(splats[g, 2])
+        half = math.sqrt(r2) / l2
+        top, bottom = max(y - half, 0.5), min(y + half, height - 0.5)
+        first = g // splats_per_camera * tiles
+        pair = splat_start[g]
+        count = 0
+        for row in range(math.ceil((top - TILE + 0.5) / TILE), math.floor((bottom - 0.5) / TILE) + 1):
+            c0, c1 = _column_span(x, y, l0, l1, l2, r2, row, width, height)
+            for column in range(c0, c1 + 1):
+                tile = first + row * columns + column
+                if fill:
+                    slot = cursor[worker, tile]
+                    entry_splat[slot] = g
+                    entry_rows[slot] = _pixel_rows(x, y, l0, l1, l2, r2, row, column, width, height)
+                    slots[pair + count] = slot
+                cursor[worker, tile] += 1
+                count += 1
+        if not fill:
+            splat_start[g + 1] = count
+
+
+def bin_splats(
+    means2d: NDArray[np.float32], splats: NDArray[np.float32], reach: NDArray[np.float32], width: int, height: int
+) -> TileLists:
+    """Tile lists of means2d [B,N,2], splats [B,N,SPLAT], reach [B,N] as `_numba_project.project` fills them."""
     batch, n = reach.shape
-    columns, rows = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
-    tiles = columns * rows
-    order = np.empty((batch, n), np.int32)
-    drawn = np.empty(batch, np.int64)
-    for b in prange(batch):
-        drawn[b] = _depth_order(splats[b], reach[b], order[b])
-
-    cursor = np.zeros((batch, PIECES, tiles), np.int64)
+    tiles = -(-width // TILE) * -(-height // TILE)
+    means2d, splats, reach = means2d.reshape(-1, 2), splats.reshape(batch * n, SPLAT), reach.reshape(-1)
+    drawn = [np.flatnonzero(reach[b * n : b * n + n]).astype(np.int32) + np.int32(b * n) for b in range(batch)]
+    order = np.concatenate([_depth_order(splats[:, 7], d) for d in drawn])
     splat_start = np.zeros(batch * n + 1, np.int64)
-    for job in prange(batch * PIECES):
-        b, piece = job // PIECES, job % PIECES
-        for i in range(drawn[b] * piece // PIECES, drawn[b] * (piece + 1) // PIECES):
-            g = order[b, i]
-            count = 0
-            row0, row1 = _tile_rows(means2d[b, g], splats[b, g], reach[b, g], height)
-            for row in range(row0, row1 + 1):
-                c0, c1 = _tile_columns(means2d[b, g], splats[b, g], reach[b, g], row, width, height)
-                for column in range(c0, c1 + 1):
-                    cursor[b, piece, row * columns + column] += 1
-                    count += 1
-            splat_start[b * n + g + 1] = count
+    cursor = np.zeros((numba.get_num_threads(), batch * tiles), np.int64)
+    entries = np.empty(0, np.int32), np.empty(0, np.uint8), np.empty(0, np.int64)
+    scene = (order, means2d, splats, reach, n, width, height, splat_start, cursor)
+    run(_walk_tiles, False, *scene, *entries)
 
-    for i in range(batch * n):
-        splat_start[i + 1] += splat_start[i]
-    tile_start = np.empty(batch * tiles + 1, np.int64)
-    total = 0
-    for b in range(batch):
-        for tile in range(tiles):
-            tile_start[b * tiles + tile] = total
-            for piece in range(PIECES):
-                count = cursor[b, piece, tile]
-                cursor[b, piece, tile] = total
-                total += count
-    tile_start[batch * tiles] = total
-
-    entry_splat, entry_rows, slots = np.empty(total, np.int32), np.empty(total, np.uint8), np.empty(total, np.int64)
-    for job in prange(batch * PIECES):
-        b, piece = job // PIECES, job % PIECES
-        for i in range(drawn[b] * piece // PIECES, drawn[b] * (piece + 1) // PIECES):
-            g = order[b, i]
-            pair = splat_start[b * n + g]
-            row0, row1 = _tile_rows(means2d[b, g], splats[b, g], reach[b, g], height)
-            for row in range(row0, row1 + 1):
-                c0, c1 = _tile_columns(means2d[b, g], splats[b, g], reach[b, g], row, width, height)
-                for column in range(c0, c1 + 1):
-                    slot = cursor[b, piece, row * columns + column]
-                    cursor[b, piece, row * columns + column] = slot + 1
-                    entry_splat[slot] = b * n + g
-                    entry_rows[slot] = _pixel_rows(means2d[b, g], splats[b, g], reach[b, g], row, column, width, height)
-                    slots[pair] = slot
-                    pair += 1
-    return tile_start, entry_splat, entry_rows, splat_start, slots
+    np.cumsum(splat_start, out=splat_start)
+    ends = np.cumsum(cursor.T).reshape(-1, len(cursor)).T
+    tile_start = np.concatenate([np.zeros(1, np.int64), ends[-1]])
+    cursor[:] = ends - cursor
+    total = int(tile_start[-1])
+    entries = np.empty(total, np.int32), np.empty(total, np.uint8), np.empty(total, np.int64)
+    run(_walk_tiles, True, *scene, *entries)
+    return TileLists(tile_start, entries[0], entries[1], splat_start, entries[2])

@@ -10,7 +10,7 @@ where rest_i, what the splats behind i and the background add to the loss, is th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gaussmith.render import _splat_rules as rules
 from gaussmith.render._numba_project import SPLAT
@@ -24,8 +24,8 @@ ONE, ZERO, HALF = f4(1), f4(0), f4(0.5)
 CHECK = 16
 """Entries between two looks at whether a tile is finished."""
 
-# exp(p) = (1 + p (E1 + p (E2 + ...)))^8 on [-5.7, 0], least-maximum fit: relative error 1.2e-6 in float32. Below -5.7 no
-# opacity reaches ALPHA_MIN.
+# exp(p) = (1 + p (E1 + p (E2 + ...)))^8 on [-5.7, 0], least-maximum fit: relative error 1.2e-6 in float32.
+# Below -5.7 no opacity reaches ALPHA_MIN.
 LOWEST = f4(-5.7)
 E1, E2, E3 = f4(0.12499996439572433), f4(0.00781240558792469), f4(0.00032542515139082605)
 E4, E5, E6 = f4(1.0125553691018084e-05), f4(2.4222642043236474e-07), f4(3.695620035796748e-09)
@@ -65,9 +65,9 @@ def _clear(s, rows, columns):
             s[T + i * TILE + j] = ONE
 
 
-@njit(cache=True, parallel=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def blend(
-    means2d, splats, tile_start, entry_splat, entry_rows, schedule, workers, background, geometry,
+    worker, workers, means2d, splats, tile_start, entry_splat, entry_rows, schedule, background, geometry,
     rgb, alpha, extra, done,
 ):  # fmt: skip
     """Blend the tile lists of `bin_splats`; means2d [B*N,2] and splats [B*N,SPLAT] are flat, background is [B,3].
@@ -78,59 +78,58 @@ def blend(
     height, width = alpha.shape[1:]
     across = (width + TILE - 1) // TILE
     tiles = across * ((height + TILE - 1) // TILE)
-    for worker in prange(workers):
-        s = np.empty(SCRATCH, np.float32)
-        for job in range(worker, schedule.shape[0], workers):
-            tile = schedule[job]
-            b, left, top = tile // tiles, tile % tiles % across * TILE, tile % tiles // across * TILE
-            rows, columns = min(TILE, height - top), min(TILE, width - left)
-            _clear(s, rows, columns)
-            end = tile_start[tile + 1]
-            k = tile_start[tile]
-            while k < end:
-                g = entry_splat[k]
-                l0, l1, l2 = splats[g, 0] * ROOT_HALF, splats[g, 1] * ROOT_HALF, splats[g, 2] * ROOT_HALF
-                opacity, red, green, blue = splats[g, 3], splats[g, 4], splats[g, 5], splats[g, 6]
-                depth, nx, ny, nz = splats[g, 7], splats[g, 8], splats[g, 9], splats[g, 10]
-                dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
-                first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
-                for i in range(first, last + 1):
-                    y = dy + f4(i)
-                    u0, v = l0 * dx + l1 * y, l2 * y
-                    row = i * TILE
+    s = np.empty(SCRATCH, np.float32)
+    for job in range(worker, schedule.shape[0], workers):
+        tile = schedule[job]
+        b, left, top = tile // tiles, tile % tiles % across * TILE, tile % tiles // across * TILE
+        rows, columns = min(TILE, height - top), min(TILE, width - left)
+        _clear(s, rows, columns)
+        end = tile_start[tile + 1]
+        k = tile_start[tile]
+        while k < end:
+            g = entry_splat[k]
+            l0, l1, l2 = splats[g, 0] * ROOT_HALF, splats[g, 1] * ROOT_HALF, splats[g, 2] * ROOT_HALF
+            opacity, red, green, blue = splats[g, 3], splats[g, 4], splats[g, 5], splats[g, 6]
+            depth, nx, ny, nz = splats[g, 7], splats[g, 8], splats[g, 9], splats[g, 10]
+            dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
+            first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
+            for i in range(first, last + 1):
+                y = dy + f4(i)
+                u0, v = l0 * dx + l1 * y, l2 * y
+                row = i * TILE
+                for j in range(TILE):
+                    u = u0 + l0 * f4(j)
+                    t = s[T + row + j]
+                    a = min(opacity * _exp(-v * v - u * u), ALPHA_MAX)
+                    a = a if (a >= ALPHA_MIN) & (t >= T_STOP) else ZERO
+                    w = a * t
+                    s[T + row + j] = t - w
+                    s[RED + row + j] += w * red
+                    s[GREEN + row + j] += w * green
+                    s[BLUE + row + j] += w * blue
+                    s[WEIGHT + row + j] = w
+                if geometry:
                     for j in range(TILE):
-                        u = u0 + l0 * f4(j)
-                        t = s[T + row + j]
-                        a = min(opacity * _exp(-v * v - u * u), ALPHA_MAX)
-                        a = a if (a >= ALPHA_MIN) & (t >= T_STOP) else ZERO
-                        w = a * t
-                        s[T + row + j] = t - w
-                        s[RED + row + j] += w * red
-                        s[GREEN + row + j] += w * green
-                        s[BLUE + row + j] += w * blue
-                        s[WEIGHT + row + j] = w
-                    if geometry:
-                        for j in range(TILE):
-                            w = s[WEIGHT + row + j]
-                            s[DEPTH + row + j] += w * depth
-                            s[NX + row + j] += w * nx
-                            s[NY + row + j] += w * ny
-                            s[NZ + row + j] += w * nz
-                k += 1
-                if (k & (CHECK - 1)) == 0 and _finished(s):
-                    break
-            done[tile] = k - tile_start[tile]
-            for i in range(rows):
-                for j in range(columns):
-                    p = i * TILE + j
-                    t, y, x = s[T + p], top + i, left + j
-                    alpha[b, y, x] = ONE - t
-                    rgb[b, y, x, 0] = s[RED + p] + t * background[b, 0]
-                    rgb[b, y, x, 1] = s[GREEN + p] + t * background[b, 1]
-                    rgb[b, y, x, 2] = s[BLUE + p] + t * background[b, 2]
-                    if geometry:
-                        extra[b, y, x, 0], extra[b, y, x, 1] = s[DEPTH + p], s[NX + p]
-                        extra[b, y, x, 2], extra[b, y, x, 3] = s[NY + p], s[NZ + p]
+                        w = s[WEIGHT + row + j]
+                        s[DEPTH + row + j] += w * depth
+                        s[NX + row + j] += w * nx
+                        s[NY + row + j] += w * ny
+                        s[NZ + row + j] += w * nz
+            k += 1
+            if (k & (CHECK - 1)) == 0 and _finished(s):
+                break
+        done[tile] = k - tile_start[tile]
+        for i in range(rows):
+            for j in range(columns):
+                p = i * TILE + j
+                t, y, x = s[T + p], top + i, left + j
+                alpha[b, y, x] = ONE - t
+                rgb[b, y, x, 0] = s[RED + p] + t * background[b, 0]
+                rgb[b, y, x, 1] = s[GREEN + p] + t * background[b, 1]
+                rgb[b, y, x, 2] = s[BLUE + p] + t * background[b, 2]
+                if geometry:
+                    extra[b, y, x, 0], extra[b, y, x, 1] = s[DEPTH + p], s[NX + p]
+                    extra[b, y, x, 2], extra[b, y, x, 3] = s[NY + p], s[NZ + p]
 
 
 @njit(cache=True, error_model="numpy", fastmath=True)
@@ -180,83 +179,88 @@ def _store_partial(s, dx, dy, splat, geometry, out):
             out[9 + c] = total
 
 
-@njit(cache=True, parallel=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def blend_backward(
-    means2d, splats, tile_start, entry_splat, entry_rows, splat_start, slots, schedule, workers, geometry,
-    rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, g_means2d, g_splats,
+    worker, workers, means2d, splats, tile_start, entry_splat, entry_rows, schedule, geometry,
+    rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, partial,
 ):  # fmt: skip
-    """Fill g_means2d [B*N,2] and g_splats [B*N,SPLAT] from the pixel gradients g_rgb, g_alpha, g_extra.
-
-    Every entry's share goes to a row of its own, and each splat then adds its rows in order: no two threads write to
-    one place and the sums never depend on the number of threads.
+    """From the pixel gradients g_rgb, g_alpha, g_extra, fill partial [P,9 or 13]: each entry's share of the gradient
+    of its splat, as x, y and then the splat's own columns.
     """
     height, width = alpha.shape[1:]
     across = (width + TILE - 1) // TILE
     tiles = across * ((height + TILE - 1) // TILE)
-    parts = 2 + (SPLAT if geometry else 7)
-    partial = np.empty((entry_splat.shape[0], parts), np.float32)
-    for worker in prange(workers):
-        s = np.empty(SCRATCH, np.float32)
-        for job in range(worker, schedule.shape[0], workers):
-            tile = schedule[job]
-            b, left, top = tile // tiles, tile % tiles % across * TILE, tile % tiles // across * TILE
-            rows, columns = min(TILE, height - top), min(TILE, width - left)
-            _clear(s, rows, columns)
-            _load_gradients(s, b, top, left, rows, columns, geometry, rgb, alpha, extra, g_rgb, g_alpha, g_extra)
-            stop = tile_start[tile] + done[tile]
-            for k in range(tile_start[tile], stop):
-                g = entry_splat[k]
-                l0, l1, l2 = splats[g, 0] * ROOT_HALF, splats[g, 1] * ROOT_HALF, splats[g, 2] * ROOT_HALF
-                opacity, red, green, blue = splats[g, 3], splats[g, 4], splats[g, 5], splats[g, 6]
-                depth, nx, ny, nz = splats[g, 7], splats[g, 8], splats[g, 9], splats[g, 10]
-                dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
-                first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
-                s[LANES:] = ZERO
-                for i in range(first, last + 1):
-                    y = dy + f4(i)
-                    u0, v = l0 * dx + l1 * y, l2 * y
-                    row = i * TILE
-                    if geometry:
-                        for j in range(TILE):
-                            p = row + j
-                            near = s[DEPTH + p] * depth + s[NX + p] * nx
-                            s[VALUE + p] = near + s[NY + p] * ny + s[NZ + p] * nz
+    s = np.empty(SCRATCH, np.float32)
+    for job in range(worker, schedule.shape[0], workers):
+        tile = schedule[job]
+        b, left, top = tile // tiles, tile % tiles % across * TILE, tile % tiles // across * TILE
+        rows, columns = min(TILE, height - top), min(TILE, width - left)
+        _clear(s, rows, columns)
+        _load_gradients(s, b, top, left, rows, columns, geometry, rgb, alpha, extra, g_rgb, g_alpha, g_extra)
+        stop = tile_start[tile] + done[tile]
+        for k in range(tile_start[tile], stop):
+            g = entry_splat[k]
+            l0, l1, l2 = splats[g, 0] * ROOT_HALF, splats[g, 1] * ROOT_HALF, splats[g, 2] * ROOT_HALF
+            opacity, red, green, blue = splats[g, 3], splats[g, 4], splats[g, 5], splats[g, 6]
+            depth, nx, ny, nz = splats[g, 7], splats[g, 8], splats[g, 9], splats[g, 10]
+            dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
+            first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
+            s[LANES:] = ZERO
+            for i in range(first, last + 1):
+                y = dy + f4(i)
+                u0, v = l0 * dx + l1 * y, l2 * y
+                row = i * TILE
+                if geometry:
                     for j in range(TILE):
-                        u = u0 + l0 * f4(j)
-                        t = s[T + row + j]
-                        raw = opacity * _exp(-v * v - u * u)
-                        a = min(raw, ALPHA_MAX)
-                        a = a if (a >= ALPHA_MIN) & (t >= T_STOP) else ZERO
-                        w = a * t
-                        g_red, g_green, g_blue = s[RED + row + j], s[GREEN + row + j], s[BLUE + row + j]
-                        value = s[VALUE + row + j] + red * g_red + green * g_green + blue * g_blue
-                        rest = s[REST + row + j] - w * value
-                        m = a * (t * value - rest / (ONE - a))
-                        m = m if raw <= ALPHA_MAX else ZERO
-                        s[T + row + j] = t - w
-                        s[REST + row + j] = rest
-                        s[WEIGHT + row + j] = w
-                        s[LANES + j] += m
-                        s[LANES + TILE + j] += m * y
-                        s[LANES + 2 * TILE + j] += m * (y * y)
-                        s[LANES + 3 * TILE + j] += w * g_red
-                        s[LANES + 4 * TILE + j] += w * g_green
-                        s[LANES + 5 * TILE + j] += w * g_blue
-                    if geometry:
-                        for j in range(TILE):
-                            w = s[WEIGHT + row + j]
-                            s[LANES + 6 * TILE + j] += w * s[DEPTH + row + j]
-                            s[LANES + 7 * TILE + j] += w * s[NX + row + j]
-                            s[LANES + 8 * TILE + j] += w * s[NY + row + j]
-                            s[LANES + 9 * TILE + j] += w * s[NZ + row + j]
-                _store_partial(s, dx, dy, splats[g], geometry, partial[k])
-            partial[stop : tile_start[tile + 1]] = ZERO
+                        p = row + j
+                        near = s[DEPTH + p] * depth + s[NX + p] * nx
+                        s[VALUE + p] = near + s[NY + p] * ny + s[NZ + p] * nz
+                for j in range(TILE):
+                    u = u0 + l0 * f4(j)
+                    t = s[T + row + j]
+                    raw = opacity * _exp(-v * v - u * u)
+                    a = min(raw, ALPHA_MAX)
+                    a = a if (a >= ALPHA_MIN) & (t >= T_STOP) else ZERO
+                    w = a * t
+                    g_red, g_green, g_blue = s[RED + row + j], s[GREEN + row + j], s[BLUE + row + j]
+                    value = s[VALUE + row + j] + red * g_red + green * g_green + blue * g_blue
+                    rest = s[REST + row + j] - w * value
+                    m = a * (t * value - rest / (ONE - a))
+                    m = m if raw <= ALPHA_MAX else ZERO
+                    s[T + row + j] = t - w
+                    s[REST + row + j] = rest
+                    s[WEIGHT + row + j] = w
+                    s[LANES + j] += m
+                    s[LANES + TILE + j] += m * y
+                    s[LANES + 2 * TILE + j] += m * (y * y)
+                    s[LANES + 3 * TILE + j] += w * g_red
+                    s[LANES + 4 * TILE + j] += w * g_green
+                    s[LANES + 5 * TILE + j] += w * g_blue
+                if geometry:
+                    for j in range(TILE):
+                        w = s[WEIGHT + row + j]
+                        s[LANES + 6 * TILE + j] += w * s[DEPTH + row + j]
+                        s[LANES + 7 * TILE + j] += w * s[NX + row + j]
+                        s[LANES + 8 * TILE + j] += w * s[NY + row + j]
+                        s[LANES + 9 * TILE + j] += w * s[NZ + row + j]
+            _store_partial(s, dx, dy, splats[g], geometry, partial[k])
+        partial[stop : tile_start[tile + 1]] = ZERO
 
-    for g in prange(means2d.shape[0]):
-        g_means2d[g] = ZERO
-        g_splats[g] = ZERO
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gather(worker, workers, partial, splat_start, slots, g_means2d, g_splats):
+    """Add each splat's rows of partial in order, to g_means2d [B*N,2] and g_splats [B*N,SPLAT].
+
+    No two threads ever write to one place, so the sums do not depend on the number of threads.
+    """
+    count, parts = g_means2d.shape[0], partial.shape[1]
+    for g in range(count * worker // workers, count * (worker + 1) // workers):
+        for c in range(SPLAT):
+            g_splats[g, c] = ZERO
+        g_means2d[g, 0], g_means2d[g, 1] = ZERO, ZERO
         for pair in range(splat_start[g], splat_start[g + 1]):
-            for c in range(2):
-                g_means2d[g, c] += partial[slots[pair], c]
+            slot = slots[pair]
+            g_means2d[g, 0] += partial[slot, 0]
+            g_means2d[g, 1] += partial[slot, 1]
             for c in range(parts - 2):
-                g_splats[g, c] += partial[slots[pair], 2 + c]
+                g_splats[g, c] += partial[slot, 2 + c]

@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from gaussmith.render._splat_rules import ALPHA_MIN, FRUSTUM_MARGIN, LIMIT, LOW_PASS, NEAR
 from gaussmith.sh import C0, C1, C2, C3
 
 SPLAT = 11
-CHUNK = 256
-"""Gaussians per unit of parallel work; scratch arrays are made once per unit."""
+RGB_COLUMNS = 7
+"""How many of a splat's columns the picture without depth and normals depends on."""
 
 # A camera row: rotation world -> camera (9), translation (3), fx, fy, cx, cy, centre in the world (3).
 ROTATION, TRANSLATION, FOCAL, CENTRE = 0, 9, 12, 16
@@ -185,26 +185,25 @@ def _project_one(cam, width, height, mean, log_scale, opacity, sh, R, S, M, A, b
     return reach, math.sqrt(reach * (half + math.sqrt(max(half * half - det, 0.0))))
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def project(means, log_scales, quats, logits, sh, cams, width, height, means2d, splats, reach, radii):
+@njit(cache=True, nogil=True, error_model="numpy")
+def project(worker, workers, means, log_scales, quats, logits, sh, cams, width, height, means2d, splats, reach, radii):
     """Project N Gaussians into B cameras (camera rows as `CAMERA` says).
 
     Fills means2d [B,N,2], splats [B,N,SPLAT], reach [B,N], radii [B,N]; what is not drawn has reach and radius 0.
     """
     n = means.shape[0]
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        R, S, M, A = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
-        basis = np.empty(16)
-        for g in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            _rotation_and_axes(quats[g], log_scales[g], R, S)
-            opacity = 1 / (1 + math.exp(-float(logits[g])))
-            for b in range(cams.shape[0]):
-                splats[b, g, :] = 0
-                means2d[b, g, :] = 0
-                reach[b, g], radii[b, g] = _project_one(
-                    cams[b], width, height, means[g], log_scales[g], opacity, sh[g],
-                    R, S, M, A, basis, means2d[b, g], splats[b, g],
-                )  # fmt: skip
+    R, S, M, A = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
+    basis = np.empty(16)
+    for g in range(n * worker // workers, n * (worker + 1) // workers):
+        _rotation_and_axes(quats[g], log_scales[g], R, S)
+        opacity = 1 / (1 + math.exp(-float(logits[g])))
+        for b in range(cams.shape[0]):
+            splats[b, g, :] = 0
+            means2d[b, g, :] = 0
+            reach[b, g], radii[b, g] = _project_one(
+                cams[b], width, height, means[g], log_scales[g], opacity, sh[g],
+                R, S, M, A, basis, means2d[b, g], splats[b, g],
+            )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
@@ -283,9 +282,9 @@ def _quat_gradient(w, x, y, z, inv, G, out):
     )  # fmt: skip
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def project_backward(
-    means, log_scales, quats, logits, sh, cams, width, height, splats, reach, g_means2d, g_splats,
+    worker, workers, means, log_scales, quats, logits, sh, cams, width, height, splats, reach, g_means2d, g_splats,
     g_means, g_log_scales, g_quats, g_logits, g_sh,
 ):  # fmt: skip
     """Fill the gradients of the Gaussians' parameters, summed over cameras in order.
@@ -293,40 +292,39 @@ def project_backward(
     A Gaussian drawn by no camera, or whose gradient is not finite, gets zero.
     """
     n = means.shape[0]
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        R, S, M, A = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
-        basis, weights = np.empty(16), np.empty(16)
-        g_R, g_S, mean, color, quat = (
-            np.empty((3, 3)),
-            np.empty((3, 3)),
-            np.empty(3),
-            np.empty(sh.shape[1:]),
-            np.empty(4),
-        )
-        for g in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            w, x, y, z, inv = _rotation_and_axes(quats[g], log_scales[g], R, S)
-            g_R[:], g_S[:], mean[:], color[:] = 0.0, 0.0, 0.0, 0.0
-            g_opacity, opacity = 0.0, 0.0
-            for b in range(cams.shape[0]):
-                if reach[b, g] > 0:
-                    cam, splat, g_splat = cams[b], splats[b, g], g_splats[b, g]
-                    opacity = 1 / (1 + math.exp(-float(logits[g])))
-                    g_opacity += g_splat[3]
-                    _screen_gradient(cam, width, height, means[g], S, M, A, splat, g_means2d[b, g], g_splat, g_S, mean)
-                    _color_gradient(cam, means[g], sh[g], splat, g_splat, basis, weights, color, mean)
-                    k, sign = _shortest_axis(log_scales[g], R, cam, means[g])
-                    for i in range(3):
-                        g_R[i, k] += sign * g_splat[8 + i]
-            g_logits[g] = g_opacity * opacity * (1 - opacity)
-            for j in range(3):
-                scale, along = math.exp(float(log_scales[g, j])), 0.0
+    R, S, M, A = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
+    basis, weights = np.empty(16), np.empty(16)
+    g_R, g_S, mean, color, quat = (
+        np.empty((3, 3)),
+        np.empty((3, 3)),
+        np.empty(3),
+        np.empty(sh.shape[1:]),
+        np.empty(4),
+    )
+    for g in range(n * worker // workers, n * (worker + 1) // workers):
+        w, x, y, z, inv = _rotation_and_axes(quats[g], log_scales[g], R, S)
+        g_R[:], g_S[:], mean[:], color[:] = 0.0, 0.0, 0.0, 0.0
+        g_opacity, opacity = 0.0, 0.0
+        for b in range(cams.shape[0]):
+            if reach[b, g] > 0:
+                cam, splat, g_splat = cams[b], splats[b, g], g_splats[b, g]
+                opacity = 1 / (1 + math.exp(-float(logits[g])))
+                g_opacity += g_splat[3]
+                _screen_gradient(cam, width, height, means[g], S, M, A, splat, g_means2d[b, g], g_splat, g_S, mean)
+                _color_gradient(cam, means[g], sh[g], splat, g_splat, basis, weights, color, mean)
+                k, sign = _shortest_axis(log_scales[g], R, cam, means[g])
                 for i in range(3):
-                    along += g_S[i, j] * S[i, j]
-                    g_R[i, j] += g_S[i, j] * scale
-                g_log_scales[g, j] = along
-            _quat_gradient(w, x, y, z, inv, g_R, quat)
-            g_means[g], g_quats[g], g_sh[g] = mean, quat, color
-            total = g_logits[g] + g_means[g].sum() + g_log_scales[g].sum() + g_quats[g].sum() + g_sh[g].sum()
-            if not abs(total) < np.inf:
-                g_logits[g] = 0
-                g_means[g], g_log_scales[g], g_quats[g], g_sh[g] = 0, 0, 0, 0
+                    g_R[i, k] += sign * g_splat[8 + i]
+        g_logits[g] = g_opacity * opacity * (1 - opacity)
+        for j in range(3):
+            scale, along = math.exp(float(log_scales[g, j])), 0.0
+            for i in range(3):
+                along += g_S[i, j] * S[i, j]
+                g_R[i, j] += g_S[i, j] * scale
+            g_log_scales[g, j] = along
+        _quat_gradient(w, x, y, z, inv, g_R, quat)
+        g_means[g], g_quats[g], g_sh[g] = mean, quat, color
+        total = g_logits[g] + g_means[g].sum() + g_log_scales[g].sum() + g_quats[g].sum() + g_sh[g].sum()
+        if not abs(total) < np.inf:
+            g_logits[g] = 0
+            g_means[g], g_log_scales[g], g_quats[g], g_sh[g] = 0, 0, 0, 0

@@ -52,17 +52,10 @@ def _on_screen(mean: Tensor, covariance: Tensor, reach: Tensor, camera: Camera) 
     return ((mean + half >= 0.5) & (mean - half <= size - 0.5)).all(dim=1)
 
 
-def _blend(alpha: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Composite values [N,C] with alphas [N,P], nearest first: sums [P,C] and final transmittance [P]."""
-    ones = torch.ones_like(alpha[:1])
-    before = torch.cat([ones, (1 - alpha).cumprod(dim=0)])[:-1]
-    alpha = torch.where(before >= T_STOP, alpha, torch.zeros_like(alpha))
-    return (alpha * before).transpose(0, 1) @ values, (1 - alpha).prod(dim=0)
-
-
 @dataclass
 class _Splats:
-    """One camera's splats: means2d [N,2], covariance [N,2,2], opacity [N], values [N,7] (rgb, depth, normal), radii [N]."""
+    """One camera's splats: means2d [N,2], covariance [N,2,2], opacity [N], values [N,7] (rgb, depth, normal) and radii
+    [N]."""
 
     means2d: Tensor
     covariance: Tensor
@@ -95,9 +88,9 @@ def _blend(splats: _Splats, means2d: Tensor, width: int, height: int) -> tuple[T
     """Front-to-back composite: sums of the values [H,W,7] and what is left of the transmittance [H,W]."""
     order = torch.argsort(splats.values[:, 3].detach(), stable=True)
     order = order[splats.radii[order] > 0]
-    kwargs = {"dtype": means2d.dtype, "device": means2d.device}
-    y, x = torch.meshgrid(torch.arange(height, **kwargs) + 0.5, torch.arange(width, **kwargs) + 0.5, indexing="ij")
-    offset = torch.stack([x, y], dim=-1).reshape(1, -1, 2) - means2d[order][:, None]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([x, y], dim=-1).reshape(1, -1, 2).to(means2d) + 0.5
+    offset = pixels - means2d[order][:, None]
     power = -0.5 * torch.einsum("npi,nij,npj->np", offset, torch.linalg.inv(splats.covariance[order]), offset)
     alpha = (splats.opacity[order, None] * power.exp()).clamp_max(ALPHA_MAX)
     alpha = torch.where(alpha >= ALPHA_MIN, alpha, torch.zeros_like(alpha))
@@ -113,7 +106,7 @@ def rasterize(
     """As `_numba.rasterize`, in the dtype of the Gaussians. Memory: some 10 N H W numbers a camera."""
     splats = [_project(gaussians, camera[b]) for b in range(len(camera))]
     means2d = torch.stack([s.means2d for s in splats])
-    drawn = [_blend(s, m, camera.width, camera.height) for s, m in zip(splats, means2d.unbind())]
+    drawn = [_blend(s, m, camera.width, camera.height) for s, m in zip(splats, means2d)]
     sums, left = torch.stack([d[0] for d in drawn]), torch.stack([d[1] for d in drawn])
     rgb = sums[..., :3] + left[..., None] * background[:, None, None]
     extra = sums[..., 3:] if geometry else sums[:, :0, :, 3:]

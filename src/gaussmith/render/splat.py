@@ -6,6 +6,7 @@ perspective projection (EWA splatting, Zwicker et al. 2001). The cut-offs stand 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,19 @@ def _per_camera_background(background: Tensor | None, like: Tensor, batch: int) 
     return background.to(like).expand(batch, 3)
 
 
+def _draw(backend: Backend) -> Callable[[Gaussians, Camera, Tensor, bool], tuple[Tensor, ...]]:
+    """The function of a backend; imported only when used, since Numba takes its time."""
+    if backend == "reference":
+        from gaussmith.render import _reference
+
+        return _reference.rasterize
+    if backend in ("auto", "numba"):
+        from gaussmith.render import _numba
+
+        return _numba.rasterize
+    raise ValueError(f"backend must be auto, reference or numba, got {backend!r}")
+
+
 def rasterize(
     gaussians: Gaussians,
     camera: Camera,
@@ -65,8 +79,8 @@ def rasterize(
         camera: B cameras without skew; they receive no gradient.
         background: [3] or [B,3] sRGB, default black.
         geometry: whether to draw depth and normal too; without, both are zero and the drawing is faster.
-        backend: "numba" (CPU kernels in float32; tensors elsewhere travel there and back), "reference" (plain torch, slow,
-            any dtype) or "auto" (numba).
+        backend: "numba" (CPU kernels in float32; tensors elsewhere travel there and back), "reference" (plain torch,
+            slow, any dtype) or "auto" (numba).
 
     Returns:
         The pictures. The same input gives the same bits and the same gradients, whatever the number of threads.
@@ -79,13 +93,7 @@ def rasterize(
     camera = camera.to(gaussians.means.device)
     if camera.K[:, 0, 1].any():
         raise ValueError("cameras with skew (K[0,1] != 0) cannot be drawn")
-    if backend == "reference":
-        from gaussmith.render import _reference as module
-    elif backend in ("auto", "numba"):
-        from gaussmith.render import _numba as module
-    else:
-        raise ValueError(f"backend must be auto, reference or numba, got {backend!r}")
-    rgb, alpha, extra, means2d, radii = module.rasterize(gaussians, camera, background, geometry)
+    rgb, alpha, extra, means2d, radii = _draw(backend)(gaussians, camera, background, geometry)
     if means2d.requires_grad:
         means2d.retain_grad()
     alpha = alpha[..., None]
