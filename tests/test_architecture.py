@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "gaussmith"
 FLOORS = {
     0: {"camera", "views", "gaussians", "mesh", "rotation", "sh", "events", "framing"},
     1: {"render", "density", "fields", "surface", "texture", "losses", "metrics", "io"},
-    2: {"diffusion", "priors", "picture"},
-    3: {"train", "synth", "preview"},
+    2: {"diffusion", "priors", "picture", "background"},
+    3: {"train", "synth", "preview", "asset"},
     4: {"recipes"},
     5: {"api", "cli", "cli_train_prior", "progress", "batch", "server", "__init__", "__main__"},
 }
@@ -25,7 +25,9 @@ SIDEWAYS = {
     ("losses", "metrics"),  # a loss and the figure it is reported as share their formula
     ("surface", "render"),  # the level of a surface is chosen by its silhouettes
     ("texture", "render"),  # baking renders: the views that colour a mesh, and what they can see
+    ("picture", "background"),  # preparing a picture cuts its object out
     ("priors", "diffusion"),  # a prior is a network with a noise schedule
+    ("asset", "preview"),
     ("cli", "api"),
     ("cli", "cli_train_prior"),
     ("cli_train_prior", "api"),

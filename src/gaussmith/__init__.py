@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from gaussmith.api import image_to_3d as image_to_3d
     from gaussmith.api import load as load
     from gaussmith.api import mesh_from_gaussians as mesh_from_gaussians
-    from gaussmith.api import prepare as prepare
     from gaussmith.api import save as save
     from gaussmith.camera import Camera as Camera
     from gaussmith.camera import orbit as orbit
     from gaussmith.events import UserError as UserError
     from gaussmith.gaussians import Gaussians as Gaussians
     from gaussmith.mesh import Mesh as Mesh
+    from gaussmith.picture import prepare as prepare
     from gaussmith.preview import contact_sheet as contact_sheet
     from gaussmith.preview import turntable as turntable
     from gaussmith.render.mesh import render_mesh as render_mesh
@@ -36,13 +36,13 @@ _HOME = {
     "image_to_3d": "gaussmith.api",
     "load": "gaussmith.api",
     "mesh_from_gaussians": "gaussmith.api",
-    "prepare": "gaussmith.api",
     "save": "gaussmith.api",
     "Camera": "gaussmith.camera",
     "orbit": "gaussmith.camera",
     "UserError": "gaussmith.events",
     "Gaussians": "gaussmith.gaussians",
     "Mesh": "gaussmith.mesh",
+    "prepare": "gaussmith.picture",
     "contact_sheet": "gaussmith.preview",
     "turntable": "gaussmith.preview",
     "render_mesh": "gaussmith.render.mesh",

@@ -6,37 +6,28 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gaussmith import preview
+from gaussmith import asset, preview
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
 from gaussmith.gaussians import Gaussians
-from gaussmith.io.gltf import load_glb, save_glb
+from gaussmith.io import MESH_WRITERS as MESH_WRITERS
+from gaussmith.io import load as load
+from gaussmith.io import save_gaussians, save_mesh
 from gaussmith.io.image import save_image
-from gaussmith.io.obj import load_obj, save_obj
-from gaussmith.io.ply import load_ply, save_ply
-from gaussmith.io.splat_ply import is_splat_ply, load_splat_ply, save_splat_ply
-from gaussmith.io.stl import load_stl, save_stl
 from gaussmith.io.video import save_video
 from gaussmith.mesh import Mesh
 from gaussmith.picture import Prepared
-from gaussmith.picture import prepare as prepare_picture
+from gaussmith.picture import prepare as prepare
 from gaussmith.priors.base import Prior
 from gaussmith.priors.embedded.prior import load_weights
 from gaussmith.recipes import dreamgaussian, mesh_splat
 
-# What a user can name, each in one place.
-PRIORS: dict[str, Callable[..., Prior]] = {"embedded": load_weights}
-MESH_READERS: dict[str, Callable[[Path], Mesh]] = {
-    ".glb": load_glb, ".obj": load_obj, ".ply": load_ply, ".stl": load_stl,
-}  # fmt: skip
-MESH_WRITERS: dict[str, Callable[[Mesh, Path], None]] = {
-    ".glb": save_glb, ".obj": save_obj, ".ply": save_ply, ".stl": save_stl,
-}  # fmt: skip
-
-FPS = 24  # a turn of 72 views takes three seconds
+# What a user can name, and what loads it onto a device.
+PRIORS: dict[str, Callable[..., Any]] = {"embedded": load_weights}
 
 
 def image_to_3d(
@@ -82,7 +73,7 @@ def image_to_3d(
     prepared = picture if isinstance(picture, Prepared) else prepare(picture, keep_framing=keep_framing)
     for warning in prepared.warnings:
         on_event(Warned(warning))
-    chosen = {"seed": seed, "texture_size": texture_size, "max_faces": max_faces}
+    chosen: dict[str, Any] = {"seed": seed, "texture_size": texture_size, "max_faces": max_faces}
     config = replace(dreamgaussian.PRESETS[preset], **{k: v for k, v in chosen.items() if v is not None})
     model = load_prior(prior, device) if isinstance(prior, str) else prior
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
@@ -105,11 +96,6 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(picture: str | Path, *, keep_framing: bool = False) -> Prepared:
-    """Read a picture, cut its object out and frame it; UserError when it cannot be read or shows no object."""
-    return prepare_picture(picture, keep_framing=keep_framing)
-
-
 def mesh_from_gaussians(
     gaussians: Gaussians,
     *,
@@ -122,31 +108,12 @@ def mesh_from_gaussians(
     return mesh_splat.run(mesh_splat.Config(resolution, max_faces, texture_size), gaussians, on_event)
 
 
-def load(path: str | Path) -> Mesh | Gaussians:
-    """Read .glb, .obj, .stl or .ply; a PLY with the fields of a splat gives Gaussians. UserError if it cannot be."""
-    path = Path(path)
-    require_suffix(path, MESH_READERS)
-    if path.suffix.lower() == ".ply" and is_splat_ply(path):
-        return load_splat_ply(path)
-    return MESH_READERS[path.suffix.lower()](path)
-
-
 def save(thing: Mesh | Gaussians, path: str | Path) -> None:
     """Write a mesh as .glb, .obj, .ply or .stl, or Gaussians as a 3DGS .ply; whole or not at all."""
-    path = Path(path)
     if isinstance(thing, Gaussians):
-        require_suffix(path, (".ply",))
-        save_splat_ply(thing, path)
+        save_gaussians(thing, path)
     else:
-        require_suffix(path, MESH_WRITERS)
-        MESH_WRITERS[path.suffix.lower()](thing, path)
-
-
-def save_prepared(prepared: Prepared, path: Path, on_event: OnEvent = ignore) -> None:
-    """Write a prepared picture as a PNG with alpha, and pass its warnings on."""
-    for warning in prepared.warnings:
-        on_event(Warned(warning))
-    save_image(path, prepared.rgba)
+        save_mesh(thing, path)
 
 
 def save_views(
@@ -161,10 +128,10 @@ def save_views(
     """Write a turntable (.mp4, 72 views by default) or a labelled contact sheet (.png, 8 views by default)."""
     require_suffix(path, (".mp4", ".png"))
     film = path.suffix.lower() == ".mp4"
-    views = views or (72 if film else 8)
+    views = views or (asset.VIEWS if film else 8)
     frames = _counted(preview.turntable(thing, views=views, size=size, elevation=elevation), views, on_event)
     if film:
-        save_video(path, frames, fps=FPS)
+        save_video(path, frames, fps=asset.FPS)
     else:
         save_image(path, preview.views_sheet(list(frames)))
 

@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 import gaussmith
-from gaussmith.events import UserError
+from gaussmith.events import UserError, Warned
 from gaussmith.progress import reporting
 
 DESCRIPTION = f"""gaussmith {gaussmith.__version__}: a picture becomes a textured, watertight mesh and a Gaussian splat.
@@ -182,7 +182,9 @@ def prepare(
     prepared = api.prepare(picture, keep_framing=keep_framing)
     writable_folder(target.parent)
     with reporting(quiet) as on_event:
-        api.save_prepared(prepared, target, on_event)
+        for warning in prepared.warnings:
+            on_event(Warned(warning))
+        prepared.save(target)
     tell(quiet, str(target))
 
 
@@ -239,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _unexpected(error: Exception, debug: bool) -> int:
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    what = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
     advice = "" if debug else "; run again with --debug for the traceback and please report it with the command"
     return _fail(f"unexpected error, a fault of gaussmith: {what}{advice}", 1, debug)
 

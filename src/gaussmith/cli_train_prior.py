@@ -16,6 +16,8 @@ from gaussmith.recipes import train_prior as recipe
 from gaussmith.synth.objects import load_objects, split
 from gaussmith.synth.views import render_shards
 
+DEFAULTS = recipe.Config()
+
 
 def train_prior(
     objects: Positional[Path],
@@ -25,7 +27,7 @@ def train_prior(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     resume: bool = False,
     quiet: bool = False,
-    config: Annotated[recipe.Config, OmitArgPrefixes] = recipe.Config(),
+    config: Annotated[recipe.Config, OmitArgPrefixes] = DEFAULTS,
 ) -> None:
     """Train the embedded prior anew on 3D objects (a GPU is advised).
 

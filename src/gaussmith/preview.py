@@ -44,9 +44,11 @@ def render_view(thing: Mesh | Gaussians, camera: Camera, *, shaded: bool = False
     """[H,W,3] picture of one view (B = 1) on the panel colour; `shaded` draws a mesh as untextured clay."""
     background = torch.tensor(PANEL) / 255
     if isinstance(thing, Mesh):
-        rgb = render_mesh(thing, camera, background, shaded=shaded).rgb
+        # Clay is shaded as a viewer shades the GLB, by smooth normals.
+        mesh = thing.with_(normals=thing.vertex_normals()) if shaded else thing
+        rgb = render_mesh(mesh, camera, background, shaded=shaded).rgb
     else:
-        rgb = rasterize(thing, camera, background).rgb
+        rgb = rasterize(thing, camera, background, geometry=False).rgb
     return rgb[0].clamp(0, 1)
 
 

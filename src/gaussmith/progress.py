@@ -79,9 +79,11 @@ def _bars(stream: TextIO) -> Iterator[OnEvent]:
                 progress.reset(task, completed=event.step - 1)
             progress.update(task, completed=event.step, figures=describe(event.values))
         elif isinstance(event, StageFinished):
-            total = progress.tasks[progress.task_ids.index(tasks[event.stage])].total or 1
-            update = {"figures": describe(event.values)} if event.values else {}
-            progress.update(tasks[event.stage], total=total, completed=total, **update)
+            task = tasks[event.stage]
+            total = progress.tasks[progress.task_ids.index(task)].total or 1
+            progress.update(task, total=total, completed=total)
+            if event.values:
+                progress.update(task, figures=describe(event.values))
 
     with progress:
         yield on_event
