@@ -15,7 +15,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-BAND = 32  # rows a task owns: enough tasks to balance many cores, few enough scans over the faces
+BAND = 64  # rows a task owns: enough tasks to balance many cores, few enough scans over the faces
 
 
 @nb.njit(cache=True, parallel=True)
@@ -95,7 +95,7 @@ def _owns_edge(n):
 
 @nb.njit(cache=True, inline="always")
 def _span(n, y, left, right):
-    """Shrink the columns [left, right) of row y to those that can lie inside all three edges, a pixel spared each side."""
+    """Shrink the columns [left, right) of row y to those that may lie inside all three edges, and a pixel more."""
     for i in range(3):
         if n[i, 0] != 0:
             crossing = -(n[i, 1] * (y + 0.5) + n[i, 2]) / n[i, 0] - 0.5
@@ -167,7 +167,7 @@ def _blend(attributes, corners, weights, channel):
 def interpolate(attributes, faces, face, barycentric, side):
     """Corner values [A,C] blended at each sample and summed over the samples of each pixel.
 
-    `face` [B,H,W] and `barycentric` [B,H,W,3] are samples, side x side of them a pixel: the result is [B,H/side,W/side,C].
+    `face` [B,H,W] and `barycentric` [B,H,W,3] are samples, side x side a pixel: the result is [B,H/side,W/side,C].
     """
     views, height, width = face.shape[0], face.shape[1] // side, face.shape[2] // side
     channels = attributes.shape[1]

@@ -61,8 +61,7 @@ def render_views(
     camera = orbit(azimuth, elevation, radius, fovy, size * supersample)
     fragments = rasterize_mesh(mesh.vertices, mesh.faces, camera)
     corners = torch.cat([mesh.vertex_colors, torch.ones(len(mesh.vertices), 1)], dim=1)
-    samples = interpolate(corners, mesh.faces, fragments)
-    pixels = samples.reshape(-1, size, supersample, size, supersample, 4).mean(dim=(2, 4))
+    pixels = interpolate(corners, mesh.faces, fragments, supersample) / supersample**2
     return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
@@ -123,7 +122,7 @@ def load_views(paths: Sequence[Path]) -> Views:
 
 def _read(path: Path) -> Views:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return Views(*(archive[key] for key in Views.__dataclass_fields__))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read rendered views from {path}: {error}; delete it and render again") from error
