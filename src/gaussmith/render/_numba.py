@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -58,7 +57,7 @@ class _Project(torch.autograd.Function):
         inputs = tuple(_array(t) for t in (means, log_scales, quats, logits, sh))
         run(project, *inputs, cams, width, height, *(t.numpy() for t in (means2d, splats, reach, radii)))
         ctx.save_for_backward(means, log_scales, quats, logits, sh)
-        ctx.frame = (cams, width, height, splats.numpy(), reach.numpy())
+        ctx.frame = (cams, width, height, reach.numpy())
         ctx.mark_non_differentiable(reach, radii)
         return means2d, splats, reach, radii
 
@@ -66,7 +65,7 @@ class _Project(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g_means2d: Tensor, g_splats: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
-        grads = tuple(torch.empty(t.shape) for t in inputs)
+        grads = tuple(torch.zeros(t.shape) for t in inputs)
         run(
             project_backward,
             *(_array(t) for t in inputs),
@@ -88,7 +87,7 @@ class _Blend(torch.autograd.Function):
         batch, n = reach.shape
         flat = _array(means2d).reshape(batch * n, 2), _array(splats).reshape(batch * n, SPLAT)
         lists = bin_splats(_array(means2d), _array(splats), _array(reach), width, height)
-        schedule = _schedule(lists.tile_start, numba.get_num_threads())
+        schedule = _schedule(lists.tile_start, torch.get_num_threads())
         rgb, alpha = torch.empty(batch, height, width, 3), torch.empty(batch, height, width)
         extra = torch.empty(batch, height if geometry else 0, width, 4)
         done = np.empty(len(lists.tile_start) - 1, np.int64)

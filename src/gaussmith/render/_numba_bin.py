@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
 
@@ -152,7 +152,7 @@ def bin_splats(
     drawn = [np.flatnonzero(reach[b * n : b * n + n]).astype(np.int32) + np.int32(b * n) for b in range(batch)]
     order = np.concatenate([_depth_order(splats[:, 7], d) for d in drawn])
     splat_start = np.zeros(batch * n + 1, np.int64)
-    cursor = np.zeros((numba.get_num_threads(), batch * tiles), np.int64)
+    cursor = np.zeros((torch.get_num_threads(), batch * tiles), np.int64)
     entries = np.empty(0, np.int32), np.empty(0, np.uint8), np.empty(0, np.int64)
     scene = (order, means2d, splats, reach, n, width, height, splat_start, cursor)
     run(_walk_tiles, False, *scene, *entries)

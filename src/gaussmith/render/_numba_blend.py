@@ -33,9 +33,9 @@ E4, E5, E6 = f4(1.0125553691018084e-05), f4(2.4222642043236474e-07), f4(3.695620
 # Scratch planes of one tile.
 T, RED, GREEN, BLUE, DEPTH, NX, NY, NZ, WEIGHT = (AREA * i for i in range(9))
 REST, VALUE = AREA * 9, AREA * 10
-LANES = AREA * 11
-"""Backward only: sums over the tile's rows, one vector of 16 lanes for each of 10 quantities."""
-SCRATCH = LANES + 10 * TILE
+SCRATCH = AREA * 11
+LANES = 10 * TILE
+"""Sums over a tile's rows, one vector of 16 lanes for each of 10 quantities."""
 
 
 @njit(fastmath=True, error_model="numpy", inline="always")
@@ -150,22 +150,22 @@ def _load_gradients(s, b, top, left, rows, columns, geometry, rgb, alpha, extra,
 
 
 @njit(cache=True, error_model="numpy", fastmath=True)
-def _store_partial(s, dx, dy, splat, geometry, out):
+def _store_partial(lanes, dx, dy, splat, geometry, out):
     """Turn the lane sums of one entry into the gradient of its splat: out = x, y, then as the splat's own columns."""
     m0, mx, mxx, my, mxy, myy = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
     red, green, blue = ZERO, ZERO, ZERO
     for j in range(TILE):
         x = dx + f4(j)
-        a, b = s[LANES + j], s[LANES + TILE + j]
+        a, b = lanes[j], lanes[TILE + j]
         m0 += a
         mx += x * a
         mxx += x * x * a
         my += b
         mxy += x * b
-        myy += s[LANES + 2 * TILE + j]
-        red += s[LANES + 3 * TILE + j]
-        green += s[LANES + 4 * TILE + j]
-        blue += s[LANES + 5 * TILE + j]
+        myy += lanes[2 * TILE + j]
+        red += lanes[3 * TILE + j]
+        green += lanes[4 * TILE + j]
+        blue += lanes[5 * TILE + j]
     l0, l1, l2 = splat[0], splat[1], splat[2]
     u = l0 * mx + l1 * my
     out[0], out[1] = l0 * u, l1 * u + l2 * l2 * my
@@ -175,7 +175,7 @@ def _store_partial(s, dx, dy, splat, geometry, out):
         for c in range(4):
             total = ZERO
             for j in range(TILE):
-                total += s[LANES + (6 + c) * TILE + j]
+                total += lanes[(6 + c) * TILE + j]
             out[9 + c] = total
 
 
@@ -190,7 +190,7 @@ def blend_backward(
     height, width = alpha.shape[1:]
     across = (width + TILE - 1) // TILE
     tiles = across * ((height + TILE - 1) // TILE)
-    s = np.empty(SCRATCH, np.float32)
+    s, lanes = np.empty(SCRATCH, np.float32), np.empty(LANES, np.float32)
     for job in range(worker, schedule.shape[0], workers):
         tile = schedule[job]
         b, left, top = tile // tiles, tile % tiles % across * TILE, tile % tiles // across * TILE
@@ -205,7 +205,7 @@ def blend_backward(
             depth, nx, ny, nz = splats[g, 7], splats[g, 8], splats[g, 9], splats[g, 10]
             dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
             first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
-            s[LANES:] = ZERO
+            lanes[:] = ZERO
             for i in range(first, last + 1):
                 y = dy + f4(i)
                 u0, v = l0 * dx + l1 * y, l2 * y
@@ -230,20 +230,20 @@ def blend_backward(
                     s[T + row + j] = t - w
                     s[REST + row + j] = rest
                     s[WEIGHT + row + j] = w
-                    s[LANES + j] += m
-                    s[LANES + TILE + j] += m * y
-                    s[LANES + 2 * TILE + j] += m * (y * y)
-                    s[LANES + 3 * TILE + j] += w * g_red
-                    s[LANES + 4 * TILE + j] += w * g_green
-                    s[LANES + 5 * TILE + j] += w * g_blue
+                    lanes[j] += m
+                    lanes[TILE + j] += m * y
+                    lanes[2 * TILE + j] += m * (y * y)
+                    lanes[3 * TILE + j] += w * g_red
+                    lanes[4 * TILE + j] += w * g_green
+                    lanes[5 * TILE + j] += w * g_blue
                 if geometry:
                     for j in range(TILE):
                         w = s[WEIGHT + row + j]
-                        s[LANES + 6 * TILE + j] += w * s[DEPTH + row + j]
-                        s[LANES + 7 * TILE + j] += w * s[NX + row + j]
-                        s[LANES + 8 * TILE + j] += w * s[NY + row + j]
-                        s[LANES + 9 * TILE + j] += w * s[NZ + row + j]
-            _store_partial(s, dx, dy, splats[g], geometry, partial[k])
+                        lanes[6 * TILE + j] += w * s[DEPTH + row + j]
+                        lanes[7 * TILE + j] += w * s[NX + row + j]
+                        lanes[8 * TILE + j] += w * s[NY + row + j]
+                        lanes[9 * TILE + j] += w * s[NZ + row + j]
+            _store_partial(lanes, dx, dy, splats[g], geometry, partial[k])
         partial[stop : tile_start[tile + 1]] = ZERO
 
 

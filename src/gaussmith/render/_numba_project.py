@@ -27,7 +27,7 @@ ROTATION, TRANSLATION, FOCAL, CENTRE = 0, 9, 12, 16
 CAMERA = 19
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _sh_basis(bands, x, y, z, out):
     """Fill out[:bands] with the basis of gaussmith.sh at the unit direction (x, y, z)."""
     out[0] = C0
@@ -44,7 +44,7 @@ def _sh_basis(bands, x, y, z, out):
             out[15] = C3[6] * x * (xx - 3 * yy)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _sh_direction_gradient(bands, x, y, z, w):
     """Gradient of sum_k w[k] basis_k with respect to the direction (x, y, z)."""
     gx, gy, gz = 0.0, 0.0, 0.0
@@ -66,50 +66,52 @@ def _sh_direction_gradient(bands, x, y, z, w):
     return gx, gy, gz
 
 
-@njit(cache=True, error_model="numpy")
-def _rotation_and_axes(quat, log_scale, R, S):
+@njit(cache=True, error_model="numpy", inline="always")
+def _rotation_and_axes(quats, log_scales, g, R, S):
     """Fill R with the rotation of quat and S = R diag(scale); returns the unit quaternion and 1 / its length."""
-    inv = 1 / max(math.sqrt(quat[0] ** 2.0 + quat[1] ** 2.0 + quat[2] ** 2.0 + quat[3] ** 2.0), 1e-12)
-    w, x, y, z = quat[0] * inv, quat[1] * inv, quat[2] * inv, quat[3] * inv
+    w, x, y, z = float(quats[g, 0]), float(quats[g, 1]), float(quats[g, 2]), float(quats[g, 3])
+    inv = 1 / max(math.sqrt(w * w + x * x + y * y + z * z), 1e-12)
+    w, x, y, z = w * inv, x * inv, y * inv, z * inv
     R[0, 0], R[0, 1], R[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
     R[1, 0], R[1, 1], R[1, 2] = 2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
     R[2, 0], R[2, 1], R[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
     for j in range(3):
-        scale = math.exp(float(log_scale[j]))
+        scale = math.exp(float(log_scales[g, j]))
         for i in range(3):
             S[i, j] = R[i, j] * scale
     return w, x, y, z, inv
 
 
-@njit(cache=True, error_model="numpy")
-def _to_camera(cam, mean):
+@njit(cache=True, error_model="numpy", inline="always")
+def _to_camera(cams, b, means, g):
     """Camera coordinates of a world point."""
-    x = cam[0] * mean[0] + cam[1] * mean[1] + cam[2] * mean[2] + cam[9]
-    y = cam[3] * mean[0] + cam[4] * mean[1] + cam[5] * mean[2] + cam[10]
-    z = cam[6] * mean[0] + cam[7] * mean[1] + cam[8] * mean[2] + cam[11]
+    mx, my, mz = means[g, 0], means[g, 1], means[g, 2]
+    x = cams[b, 0] * mx + cams[b, 1] * my + cams[b, 2] * mz + cams[b, 9]
+    y = cams[b, 3] * mx + cams[b, 4] * my + cams[b, 5] * mz + cams[b, 10]
+    z = cams[b, 6] * mx + cams[b, 7] * my + cams[b, 8] * mz + cams[b, 11]
     return x, y, z
 
 
-@njit(cache=True, error_model="numpy")
-def _linearise(cam, width, height, x, y, z, S, M, A):
+@njit(cache=True, error_model="numpy", inline="always")
+def _linearise(cams, b, width, height, x, y, z, S, M, A):
     """Fill M = J W (2x3, camera projection linearised at the point) and A = M S, whose A A^T is the screen covariance.
 
     Returns the clamped slopes x/z and y/z at which J is taken.
     """
-    fx, fy, cx, cy = cam[12], cam[13], cam[14], cam[15]
+    fx, fy, cx, cy = cams[b, 12], cams[b, 13], cams[b, 14], cams[b, 15]
     mx, my = FRUSTUM_MARGIN * 0.5 * width / fx, FRUSTUM_MARGIN * 0.5 * height / fy
     u = min(max(x / z, -cx / fx - mx), (width - cx) / fx + mx)
     v = min(max(y / z, -cy / fy - my), (height - cy) / fy + my)
     for k in range(3):
-        M[0, k] = fx / z * (cam[k] - u * cam[6 + k])
-        M[1, k] = fy / z * (cam[3 + k] - v * cam[6 + k])
+        M[0, k] = fx / z * (cams[b, k] - u * cams[b, 6 + k])
+        M[1, k] = fy / z * (cams[b, 3 + k] - v * cams[b, 6 + k])
     for i in range(2):
         for j in range(3):
             A[i, j] = M[i, 0] * S[0, j] + M[i, 1] * S[1, j] + M[i, 2] * S[2, j]
     return u, v
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _covariance(A):
     """Low-passed screen covariance (xx, xy, yy) and its determinant."""
     xx = A[0, 0] * A[0, 0] + A[0, 1] * A[0, 1] + A[0, 2] * A[0, 2] + LOW_PASS
@@ -123,105 +125,104 @@ def _covariance(A):
     return xx, xy, yy, det + LOW_PASS * (xx + yy - LOW_PASS)
 
 
-@njit(cache=True, error_model="numpy")
-def _shortest_axis(log_scale, R, cam, mean):
+@njit(cache=True, error_model="numpy", inline="always")
+def _shortest_axis(log_scales, g, R, cams, b, means):
     """Index of the smallest scale and the sign that turns that axis towards the camera."""
     k = 0
-    if log_scale[1] < log_scale[k]:
+    if log_scales[g, 1] < log_scales[g, k]:
         k = 1
-    if log_scale[2] < log_scale[k]:
+    if log_scales[g, 2] < log_scales[g, k]:
         k = 2
     facing = 0.0
     for i in range(3):
-        facing += R[i, k] * (cam[16 + i] - mean[i])
+        facing += R[i, k] * (cams[b, 16 + i] - means[g, i])
     return k, (1.0 if facing >= 0 else -1.0)
 
 
-@njit(cache=True, error_model="numpy")
-def _direction(cam, mean):
+@njit(cache=True, error_model="numpy", inline="always")
+def _direction(cams, b, means, g):
     """Unit vector from the camera to the point, and 1 / distance."""
-    x, y, z = mean[0] - cam[16], mean[1] - cam[17], mean[2] - cam[18]
+    x, y, z = means[g, 0] - cams[b, 16], means[g, 1] - cams[b, 17], means[g, 2] - cams[b, 18]
     inv = 1 / max(math.sqrt(x * x + y * y + z * z), 1e-12)
     return x * inv, y * inv, z * inv, inv
 
 
-@njit(cache=True, error_model="numpy")
-def _project_one(cam, width, height, mean, log_scale, opacity, sh, R, S, M, A, basis, mean2d, splat):
-    """Fill mean2d and splat; returns the squared reach 2 ln(opacity / ALPHA_MIN) and the radius in px, 0 if not drawn.
-
-    Within the reach, a squared Mahalanobis distance, alpha is at least ALPHA_MIN.
-    """
-    x, y, z = _to_camera(cam, mean)
-    if not z > NEAR:
-        return 0.0, 0.0
-    px, py = cam[12] * x / z + cam[14], cam[13] * y / z + cam[15]
-    if not (abs(px) < LIMIT and abs(py) < LIMIT and z < LIMIT):
-        return 0.0, 0.0
-    mean2d[0], mean2d[1] = px, py
-    _linearise(cam, width, height, x, y, z, S, M, A)
-    xx, xy, yy, det = _covariance(A)
-    if not (opacity > ALPHA_MIN and xx + yy < LIMIT):
-        return 0.0, 0.0
-    reach = 2 * math.log(opacity / ALPHA_MIN)
-    hx, hy = math.sqrt(reach * xx), math.sqrt(reach * yy)
-    if px + hx < 0.5 or px - hx > width - 0.5 or py + hy < 0.5 or py - hy > height - 0.5:
-        return 0.0, 0.0
-    splat[0], splat[1], splat[2] = math.sqrt(yy / det), -xy / math.sqrt(yy * det), 1 / math.sqrt(yy)
-    splat[3] = opacity
-    dx, dy, dz, _ = _direction(cam, mean)
-    _sh_basis(sh.shape[0], dx, dy, dz, basis)
+@njit(cache=True, error_model="numpy", inline="always")
+def _colors(sh, g, basis, splats, b):
+    """Fill the colour columns of a splat; returns whether they are below LIMIT."""
+    fine = True
     for c in range(3):
         value = 0.5
-        for k in range(sh.shape[0]):
-            value += basis[k] * sh[k, c]
-        if not abs(value) < LIMIT:
-            return 0.0, 0.0
-        splat[4 + c] = max(value, 0.0)
-    splat[7] = z
-    k, sign = _shortest_axis(log_scale, R, cam, mean)
-    for i in range(3):
-        splat[8 + i] = sign * R[i, k]
-    half = 0.5 * (xx + yy)
-    return reach, math.sqrt(reach * (half + math.sqrt(max(half * half - det, 0.0))))
+        for k in range(sh.shape[1]):
+            value += basis[k] * sh[g, k, c]
+        fine = fine and abs(value) < LIMIT
+        splats[b, g, 4 + c] = max(value, 0.0)
+    return fine
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def project(worker, workers, means, log_scales, quats, logits, sh, cams, width, height, means2d, splats, reach, radii):
-    """Project N Gaussians into B cameras (camera rows as `CAMERA` says).
+    """Project N Gaussians into B cameras (rows of cams as `CAMERA` says).
 
-    Fills means2d [B,N,2], splats [B,N,SPLAT], reach [B,N], radii [B,N]; what is not drawn has reach and radius 0.
+    Fills means2d [B,N,2], splats [B,N,SPLAT], reach [B,N] and radii [B,N]. The reach is the squared Mahalanobis distance
+    2 ln(opacity / ALPHA_MIN) within which alpha is at least ALPHA_MIN; reach and radius are 0 where nothing is drawn.
     """
     n = means.shape[0]
-    R, S, M, A = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
-    basis = np.empty(16)
+    R, S, M, A, basis = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(16)
     for g in range(n * worker // workers, n * (worker + 1) // workers):
-        _rotation_and_axes(quats[g], log_scales[g], R, S)
+        _rotation_and_axes(quats, log_scales, g, R, S)
         opacity = 1 / (1 + math.exp(-float(logits[g])))
+        r2 = 2 * math.log(max(opacity / ALPHA_MIN, 1.0))
+        if not abs(float(logits[g]) + log_scales[g, 0] + log_scales[g, 1] + log_scales[g, 2]) < np.inf:
+            r2 = 0.0
         for b in range(cams.shape[0]):
-            splats[b, g, :] = 0
-            means2d[b, g, :] = 0
-            reach[b, g], radii[b, g] = _project_one(
-                cams[b], width, height, means[g], log_scales[g], opacity, sh[g],
-                R, S, M, A, basis, means2d[b, g], splats[b, g],
-            )  # fmt: skip
+            reach[b, g], radii[b, g], means2d[b, g, 0], means2d[b, g, 1] = 0, 0, 0, 0
+            for c in range(SPLAT):
+                splats[b, g, c] = 0
+            x, y, z = _to_camera(cams, b, means, g)
+            if not z > NEAR:
+                continue
+            px, py = cams[b, 12] * x / z + cams[b, 14], cams[b, 13] * y / z + cams[b, 15]
+            if not (abs(px) < LIMIT and abs(py) < LIMIT and z < LIMIT):
+                continue
+            means2d[b, g, 0], means2d[b, g, 1] = px, py
+            _linearise(cams, b, width, height, x, y, z, S, M, A)
+            xx, xy, yy, det = _covariance(A)
+            if not (r2 > 0 and xx + yy < LIMIT):
+                continue
+            hx, hy = math.sqrt(r2 * xx), math.sqrt(r2 * yy)
+            if px + hx < 0.5 or px - hx > width - 0.5 or py + hy < 0.5 or py - hy > height - 0.5:
+                continue
+            dx, dy, dz, _ = _direction(cams, b, means, g)
+            _sh_basis(sh.shape[1], dx, dy, dz, basis)
+            if not _colors(sh, g, basis, splats, b):
+                continue
+            splats[b, g, 0], splats[b, g, 1] = math.sqrt(yy / det), -xy / math.sqrt(yy * det)
+            splats[b, g, 2], splats[b, g, 3], splats[b, g, 7] = 1 / math.sqrt(yy), opacity, z
+            k, sign = _shortest_axis(log_scales, g, R, cams, b, means)
+            for i in range(3):
+                splats[b, g, 8 + i] = sign * R[i, k]
+            half = 0.5 * (xx + yy)
+            reach[b, g] = r2
+            radii[b, g] = math.sqrt(r2 * (half + math.sqrt(max(half * half - det, 0.0))))
 
 
-@njit(cache=True, error_model="numpy")
-def _color_gradient(cam, mean, sh, splat, g_splat, basis, weights, g_sh, g_mean):
-    """Add to g_sh [K,3] and, through the viewing direction, to g_mean."""
-    bands = sh.shape[0]
-    dx, dy, dz, inv = _direction(cam, mean)
+@njit(cache=True, error_model="numpy", inline="always")
+def _color_gradient(cams, b, means, sh, g, g_splats, basis, weights, g_sh, g_mean):
+    """Add to g_sh[g] and, through the viewing direction, to g_mean."""
+    bands = sh.shape[1]
+    dx, dy, dz, inv = _direction(cams, b, means, g)
     _sh_basis(bands, dx, dy, dz, basis)
     for k in range(bands):
         weights[k] = 0.0
     for c in range(3):
         value = 0.5
         for k in range(bands):
-            value += basis[k] * sh[k, c]
+            value += basis[k] * sh[g, k, c]
         if value >= 0:
             for k in range(bands):
-                g_sh[k, c] += basis[k] * g_splat[4 + c]
-                weights[k] += sh[k, c] * g_splat[4 + c]
+                g_sh[g, k, c] += basis[k] * g_splats[b, g, 4 + c]
+                weights[k] += sh[g, k, c] * g_splats[b, g, 4 + c]
     if bands > 1:
         gx, gy, gz = _sh_direction_gradient(bands, dx, dy, dz, weights)
         along = gx * dx + gy * dy + gz * dz
@@ -230,45 +231,45 @@ def _color_gradient(cam, mean, sh, splat, g_splat, basis, weights, g_sh, g_mean)
         g_mean[2] += (gz - along * dz) * inv
 
 
-@njit(cache=True, error_model="numpy")
-def _screen_gradient(cam, width, height, mean, S, M, A, splat, g_mean2d, g_splat, g_S, g_mean):
+@njit(cache=True, error_model="numpy", inline="always")
+def _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_splats, g_S, g_mean):
     """Add the gradient through position, depth and covariance to g_S [3,3] and g_mean [3]."""
-    x, y, z = _to_camera(cam, mean)
-    u, v = _linearise(cam, width, height, x, y, z, S, M, A)
+    x, y, z = _to_camera(cams, b, means, g)
+    u, v = _linearise(cams, b, width, height, x, y, z, S, M, A)
     xx, xy, yy, det = _covariance(A)
     # l0 = sqrt(yy / det), l1 = -xy / sqrt(yy det), l2 = 1 / sqrt(yy), det = xx yy - xy^2.
-    l0, l1, l2 = math.sqrt(yy / det), -xy / math.sqrt(yy * det), 1 / math.sqrt(yy)
-    t0, t1, t2 = l0 * g_splat[0], l1 * g_splat[1], l2 * g_splat[2]
+    g_l1 = float(g_splats[b, g, 1]) / math.sqrt(yy * det)
+    t0, t1, t2 = math.sqrt(yy / det) * g_splats[b, g, 0], -xy * g_l1, g_splats[b, g, 2] / math.sqrt(yy)
     g_det = -(t0 + t1) / (2 * det)
-    g_xx = g_det * yy
-    g_xy = -g_splat[1] / math.sqrt(yy * det) - 2 * xy * g_det
-    g_yy = (t0 - t1 - t2) / (2 * yy) + g_det * xx
-    fx, fy = cam[12], cam[13]
-    gz, gu, gv = g_splat[7], 0.0, 0.0
+    g_xx = 2 * g_det * yy
+    g_xy = -g_l1 - 2 * xy * g_det
+    g_yy = (t0 - t1 - t2) / yy + 2 * g_det * xx
+    slope_x, slope_y = cams[b, 12] / z, cams[b, 13] / z
+    gz, gu, gv = float(g_splats[b, g, 7]), 0.0, 0.0
     for k in range(3):
-        # Gradient of A A^T, then of A = M S.
+        # Gradient of A A^T (g_xx and g_yy are doubled), then of A = M S.
         g_M0, g_M1 = 0.0, 0.0
         for j in range(3):
-            g_M0 += (2 * g_xx * A[0, j] + g_xy * A[1, j]) * S[k, j]
-            g_M1 += (2 * g_yy * A[1, j] + g_xy * A[0, j]) * S[k, j]
-            g_S[k, j] += M[0, k] * (2 * g_xx * A[0, j] + g_xy * A[1, j])
-            g_S[k, j] += M[1, k] * (2 * g_yy * A[1, j] + g_xy * A[0, j])
+            g_A0, g_A1 = g_xx * A[0, j] + g_xy * A[1, j], g_yy * A[1, j] + g_xy * A[0, j]
+            g_M0 += g_A0 * S[k, j]
+            g_M1 += g_A1 * S[k, j]
+            g_S[k, j] += M[0, k] * g_A0 + M[1, k] * g_A1
         # M0 = fx / z (W0 - u W2), M1 = fy / z (W1 - v W2).
         gz -= (g_M0 * M[0, k] + g_M1 * M[1, k]) / z
-        gu -= g_M0 * fx / z * cam[6 + k]
-        gv -= g_M1 * fy / z * cam[6 + k]
+        gu -= g_M0 * slope_x * cams[b, 6 + k]
+        gv -= g_M1 * slope_y * cams[b, 6 + k]
     # Only an unclamped slope follows the point; the screen position always does.
-    gu = fx * g_mean2d[0] + (gu if u == x / z else 0.0)
-    gv = fy * g_mean2d[1] + (gv if v == y / z else 0.0)
+    gu = cams[b, 12] * g_means2d[b, g, 0] + (gu if u == x / z else 0.0)
+    gv = cams[b, 13] * g_means2d[b, g, 1] + (gv if v == y / z else 0.0)
     gx, gy = gu / z, gv / z
-    gz -= (gu * x + gv * y) / (z * z)
+    gz -= (gx * x + gy * y) / z
     for k in range(3):
-        g_mean[k] += cam[k] * gx + cam[3 + k] * gy + cam[6 + k] * gz
+        g_mean[k] += cams[b, k] * gx + cams[b, 3 + k] * gy + cams[b, 6 + k] * gz
 
 
-@njit(cache=True, error_model="numpy")
-def _quat_gradient(w, x, y, z, inv, G, out):
-    """Fill out[4] with the gradient of the unnormalised quaternion from the gradient G of its rotation matrix."""
+@njit(cache=True, error_model="numpy", inline="always")
+def _quat_gradient(w, x, y, z, inv, G):
+    """Gradient of the unnormalised quaternion from the gradient G of its rotation matrix."""
     gw = 2 * (x * (G[2, 1] - G[1, 2]) + y * (G[0, 2] - G[2, 0]) + z * (G[1, 0] - G[0, 1]))
     gx = 2 * (y * (G[0, 1] + G[1, 0]) + z * (G[0, 2] + G[2, 0]) + w * (G[2, 1] - G[1, 2]))
     gy = 2 * (x * (G[0, 1] + G[1, 0]) + z * (G[1, 2] + G[2, 1]) + w * (G[0, 2] - G[2, 0]))
@@ -277,54 +278,53 @@ def _quat_gradient(w, x, y, z, inv, G, out):
     gy -= 4 * y * (G[0, 0] + G[2, 2])
     gz -= 4 * z * (G[0, 0] + G[1, 1])
     along = gw * w + gx * x + gy * y + gz * z if inv < 1e12 else 0.0
-    out[0], out[1], out[2], out[3] = (
-        (gw - along * w) * inv, (gx - along * x) * inv, (gy - along * y) * inv, (gz - along * z) * inv,
-    )  # fmt: skip
+    return (gw - along * w) * inv, (gx - along * x) * inv, (gy - along * y) * inv, (gz - along * z) * inv
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _saturate(value):
+    """Into the range of float32: a huge gradient stays finite."""
+    return min(max(value, -3e38), 3e38)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def project_backward(
-    worker, workers, means, log_scales, quats, logits, sh, cams, width, height, splats, reach, g_means2d, g_splats,
+    worker, workers, means, log_scales, quats, logits, sh, cams, width, height, reach, g_means2d, g_splats,
     g_means, g_log_scales, g_quats, g_logits, g_sh,
 ):  # fmt: skip
-    """Fill the gradients of the Gaussians' parameters, summed over cameras in order.
+    """Add the gradients of the Gaussians' parameters to g_* (zero before), summed over cameras in order.
 
-    A Gaussian drawn by no camera, or whose gradient is not finite, gets zero.
+    A Gaussian that no camera draws gets zero.
     """
     n = means.shape[0]
     R, S, M, A = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
-    basis, weights = np.empty(16), np.empty(16)
-    g_R, g_S, mean, color, quat = (
-        np.empty((3, 3)),
-        np.empty((3, 3)),
-        np.empty(3),
-        np.empty(sh.shape[1:]),
-        np.empty(4),
-    )
+    basis, weights, g_R, g_S, g_mean = np.empty(16), np.empty(16), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
     for g in range(n * worker // workers, n * (worker + 1) // workers):
-        w, x, y, z, inv = _rotation_and_axes(quats[g], log_scales[g], R, S)
-        g_R[:], g_S[:], mean[:], color[:] = 0.0, 0.0, 0.0, 0.0
-        g_opacity, opacity = 0.0, 0.0
+        w, x, y, z, inv = _rotation_and_axes(quats, log_scales, g, R, S)
+        for i in range(3):
+            g_mean[i] = 0
+            for j in range(3):
+                g_R[i, j], g_S[i, j] = 0, 0
+        drawn, g_opacity = False, 0.0
         for b in range(cams.shape[0]):
             if reach[b, g] > 0:
-                cam, splat, g_splat = cams[b], splats[b, g], g_splats[b, g]
-                opacity = 1 / (1 + math.exp(-float(logits[g])))
-                g_opacity += g_splat[3]
-                _screen_gradient(cam, width, height, means[g], S, M, A, splat, g_means2d[b, g], g_splat, g_S, mean)
-                _color_gradient(cam, means[g], sh[g], splat, g_splat, basis, weights, color, mean)
-                k, sign = _shortest_axis(log_scales[g], R, cam, means[g])
+                drawn = True
+                g_opacity += g_splats[b, g, 3]
+                _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_splats, g_S, g_mean)
+                _color_gradient(cams, b, means, sh, g, g_splats, basis, weights, g_sh, g_mean)
+                k, sign = _shortest_axis(log_scales, g, R, cams, b, means)
                 for i in range(3):
-                    g_R[i, k] += sign * g_splat[8 + i]
+                    g_R[i, k] += sign * g_splats[b, g, 8 + i]
+        if not drawn:
+            continue
+        opacity = 1 / (1 + math.exp(-float(logits[g])))
         g_logits[g] = g_opacity * opacity * (1 - opacity)
         for j in range(3):
-            scale, along = math.exp(float(log_scales[g, j])), 0.0
+            scale, g_log_scale = math.exp(float(log_scales[g, j])), 0.0
             for i in range(3):
-                along += g_S[i, j] * S[i, j]
+                g_log_scale += g_S[i, j] * S[i, j]
                 g_R[i, j] += g_S[i, j] * scale
-            g_log_scales[g, j] = along
-        _quat_gradient(w, x, y, z, inv, g_R, quat)
-        g_means[g], g_quats[g], g_sh[g] = mean, quat, color
-        total = g_logits[g] + g_means[g].sum() + g_log_scales[g].sum() + g_quats[g].sum() + g_sh[g].sum()
-        if not abs(total) < np.inf:
-            g_logits[g] = 0
-            g_means[g], g_log_scales[g], g_quats[g], g_sh[g] = 0, 0, 0, 0
+            g_log_scales[g, j], g_means[g, j] = _saturate(g_log_scale), _saturate(g_mean[j])
+        gw, gx, gy, gz = _quat_gradient(w, x, y, z, inv, g_R)
+        g_quats[g, 0], g_quats[g, 1] = _saturate(gw), _saturate(gx)
+        g_quats[g, 2], g_quats[g, 3] = _saturate(gy), _saturate(gz)

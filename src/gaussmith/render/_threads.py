@@ -1,7 +1,7 @@
 """Runs compiled kernels that release the GIL on several threads.
 
-Threads of our own rather than Numba's `prange`: the kernels compile three times as fast, and several Python threads
-may draw at once whatever threading layer Numba finds.
+Threads of our own rather than Numba's `prange`: the kernels compile three times as fast, several Python threads may
+draw at once whatever threading layer Numba finds, and Numba does not change the OpenMP settings that torch uses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-import numba
+import torch
 
 
 @lru_cache(maxsize=1)
@@ -24,9 +24,9 @@ def _pool(process: int) -> ThreadPoolExecutor:
 def run(kernel: Callable[..., Any], *args: Any) -> None:
     """Call kernel(worker, workers, *args) for every worker at once; the workers' shares must be disjoint.
 
-    The number of workers is `numba.get_num_threads()`.
+    The number of workers is `torch.get_num_threads()`.
     """
-    workers = numba.get_num_threads()
+    workers = torch.get_num_threads()
     if workers == 1:
         kernel(0, 1, *args)
         return
