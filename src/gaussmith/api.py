@@ -125,7 +125,7 @@ def save_views(
     elevation: float = 15.0,
     on_event: OnEvent = ignore,
 ) -> None:
-    """Write a turntable (.mp4, 72 views by default) or a labelled contact sheet (.png, 8 views by default)."""
+    """Write a turntable (.mp4, 60 views by default) or a labelled contact sheet (.png, 8 views by default)."""
     require_suffix(path, (".mp4", ".png"))
     film = path.suffix.lower() == ".mp4"
     views = views or (asset.VIEWS if film else 8)

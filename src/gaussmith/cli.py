@@ -145,7 +145,7 @@ def render(
     Args:
         file: .ply (splat or mesh), .glb, .obj or .stl.
         output: .mp4 for a turntable, .png for a contact sheet; NAME-turntable.mp4 by default.
-        views: Views in a full turn, 1 to 720; by default 72 frames, or 8 pictures on a sheet.
+        views: Views in a full turn, 1 to 720; by default 60 frames, or 8 pictures on a sheet.
         size: Side of a view in pixels, 32 to 2048.
         elevation: Height of the camera above the horizon, degrees, -90 to 90.
         quiet: Show nothing but errors.
