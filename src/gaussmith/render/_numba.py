@@ -27,12 +27,14 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
 
 def _camera_rows(camera: Camera) -> NDArray[np.float64]:
     """[B,CAMERA] float64: world-to-camera rotation and translation, fx, fy, cx, cy, centre."""
-    camera = camera.to("cpu", torch.float64)
-    w2c, K = camera.w2c, camera.K
-    focal = torch.stack([K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2]], dim=1)
-    rows = torch.cat([w2c[:, :3, :3].reshape(-1, 9), w2c[:, :3, 3], focal, camera.position], dim=1)
-    assert rows.shape[1] == CAMERA
-    return rows.detach().contiguous().numpy()
+    c2w, K = (t.detach().to("cpu", torch.float64).numpy() for t in (camera.c2w, camera.K))
+    rows = np.empty((len(c2w), CAMERA))
+    rotation, position = c2w[:, :3, :3].swapaxes(1, 2), c2w[:, :3, 3]
+    rows[:, :9] = rotation.reshape(-1, 9)
+    rows[:, 9:12] = -np.einsum("bij,bj->bi", rotation, position)
+    rows[:, 12:16] = K[:, (0, 1, 0, 1), (0, 1, 2, 2)]
+    rows[:, 16:] = position
+    return rows
 
 
 def _schedule(tile_start: NDArray[np.int64], workers: int) -> NDArray[np.int64]:

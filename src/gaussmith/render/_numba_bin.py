@@ -74,36 +74,8 @@ def _depth_order(depth: NDArray[np.float32], drawn: NDArray[np.int32]) -> NDArra
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _column_span(x, y, l0, l1, l2, r2, row, width, height):
-    """First and last tile column that an ellipse meets within one tile row (last < first when none).
-
-    Within the strip the ellipse is convex, so its horizontal extent decides exactly.
-    """
-    y0, y1 = row * TILE + 0.5 - y, min(row * TILE + TILE, height) - 0.5 - y
-    peak = -l1 * math.sqrt(r2 / (l1 * l1 + l2 * l2)) / l2  # dy of the rightmost point; the leftmost mirrors it
-    right, left = min(max(peak, y0), y1), min(max(-peak, y0), y1)
-    x1 = x + (math.sqrt(max(r2 - (l2 * right) ** 2, 0.0)) - l1 * right) / l0
-    x0 = x - (math.sqrt(max(r2 - (l2 * left) ** 2, 0.0)) + l1 * left) / l0
-    x0, x1 = max(x0, 0.5), min(x1, width - 0.5)
-    if x0 > x1:
-        return 0, -1
-    return math.ceil((x0 - TILE + 0.5) / TILE), math.floor((x1 - 0.5) / TILE)
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _pixel_rows(x, y, l0, l1, l2, r2, row, column, width, height):
-    """The pixel rows of one tile that an ellipse meets, packed as 16 * first + last."""
-    x0, x1 = column * TILE + 0.5 - x, min(column * TILE + TILE, width) - 0.5 - x
-    c = l1 * l1 + l2 * l2
-    peak = -l1 / l0 * math.sqrt(r2) / l2  # dx of the lowest point; the highest mirrors it
-    low, high = min(max(peak, x0), x1), min(max(-peak, x0), x1)
-    y1 = (math.sqrt(max(c * r2 - (l0 * l2 * low) ** 2, 0.0)) - l0 * l1 * low) / c
-    y0 = -(math.sqrt(max(c * r2 - (l0 * l2 * high) ** 2, 0.0)) + l0 * l1 * high) / c
-    origin = y - row * TILE - 0.5
-    end = float(min(TILE, height - row * TILE) - 1)
-    first = math.ceil(min(max(y0 + origin, 0.0), end))
-    last = math.floor(min(max(y1 + origin, first), end))
-    return int(first) * TILE + int(last)
+def _clamp(value, low, high):
+    return min(max(value, low), high)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -115,6 +87,8 @@ def _walk_tiles(
 
     Without fill: count them, in cursor [workers,B*T] per tile and in splat_start[1:] per splat. With fill: write the
     entries where cursor and splat_start, now positions, say.
+
+    Within a strip of tiles the ellipse is convex, so its extent along the strip decides exactly which tiles it meets.
     """
     columns = (width + TILE - 1) // TILE
     tiles = columns * ((height + TILE - 1) // TILE)
@@ -122,21 +96,37 @@ def _walk_tiles(
         g = order[i]
         x, y, r2 = float(means2d[g, 0]), float(means2d[g, 1]), reach[g] + SLACK
         l0, l1, l2 = float(splats[g, 0]), float(splats[g, 1]), float(splats[g, 2])
-        half = math.sqrt(r2) / l2
+        root, norm2, inv_l0 = math.sqrt(r2), l1 * l1 + l2 * l2, 1 / l0
+        half = root / l2
+        steep, flat = l1 * root / (l2 * math.sqrt(norm2)), l1 * half * inv_l0  # see the extents below
+        inv_norm2, c_r2, area2, mixed = 1 / norm2, norm2 * r2, (l0 * l2) ** 2, l0 * l1
         top, bottom = max(y - half, 0.5), min(y + half, height - 0.5)
-        first = g // splats_per_camera * tiles
-        pair = splat_start[g]
-        count = 0
+        first_tile = g // splats_per_camera * tiles
+        pair, count = splat_start[g], 0
         for row in range(math.ceil((top - TILE + 0.5) / TILE), math.floor((bottom - 0.5) / TILE) + 1):
-            c0, c1 = _column_span(x, y, l0, l1, l2, r2, row, width, height)
-            for column in range(c0, c1 + 1):
-                tile = first + row * columns + column
+            # Horizontal extent in the row of tiles: rightmost at dy = -steep, leftmost at its mirror image.
+            y0, y1 = row * TILE + 0.5 - y, min(row * TILE + TILE, height) - 0.5 - y
+            dy = _clamp(-steep, y0, y1)
+            right = x + (math.sqrt(max(r2 - (l2 * dy) ** 2, 0.0)) - l1 * dy) * inv_l0
+            dy = _clamp(steep, y0, y1)
+            left = x - (math.sqrt(max(r2 - (l2 * dy) ** 2, 0.0)) + l1 * dy) * inv_l0
+            left, right = max(left, 0.5), min(right, width - 0.5)
+            if left > right:
+                continue
+            tile = first_tile + row * columns
+            for column in range(math.ceil((left - TILE + 0.5) / TILE), math.floor((right - 0.5) / TILE) + 1):
                 if fill:
-                    slot = cursor[worker, tile]
-                    entry_splat[slot] = g
-                    entry_rows[slot] = _pixel_rows(x, y, l0, l1, l2, r2, row, column, width, height)
-                    slots[pair + count] = slot
-                cursor[worker, tile] += 1
+                    # Vertical extent in the tile: lowest at dx = -flat, highest at its mirror image.
+                    x0, x1 = column * TILE + 0.5 - x, min(column * TILE + TILE, width) - 0.5 - x
+                    dx = _clamp(-flat, x0, x1)
+                    low = (math.sqrt(max(c_r2 - area2 * dx * dx, 0.0)) - mixed * dx) * inv_norm2 - y0
+                    dx = _clamp(flat, x0, x1)
+                    high = -(math.sqrt(max(c_r2 - area2 * dx * dx, 0.0)) + mixed * dx) * inv_norm2 - y0
+                    first = math.ceil(_clamp(high, 0.0, y1 - y0))
+                    last = math.floor(_clamp(low, first, y1 - y0))
+                    slot = cursor[worker, tile + column]
+                    entry_splat[slot], entry_rows[slot], slots[pair + count] = g, first * TILE + last, slot
+                cursor[worker, tile + column] += 1
                 count += 1
         if not fill:
             splat_start[g + 1] = count

@@ -23,7 +23,6 @@ RGB_COLUMNS = 7
 """How many of a splat's columns the picture without depth and normals depends on."""
 
 # A camera row: rotation world -> camera (9), translation (3), fx, fy, cx, cy, centre in the world (3).
-ROTATION, TRANSLATION, FOCAL, CENTRE = 0, 9, 12, 16
 CAMERA = 19
 
 
@@ -164,8 +163,9 @@ def _colors(sh, g, basis, splats, b):
 def project(worker, workers, means, log_scales, quats, logits, sh, cams, width, height, means2d, splats, reach, radii):
     """Project N Gaussians into B cameras (rows of cams as `CAMERA` says).
 
-    Fills means2d [B,N,2], splats [B,N,SPLAT], reach [B,N] and radii [B,N]. The reach is the squared Mahalanobis distance
-    2 ln(opacity / ALPHA_MIN) within which alpha is at least ALPHA_MIN; reach and radius are 0 where nothing is drawn.
+    Fills means2d [B,N,2], splats [B,N,SPLAT], reach [B,N] and radii [B,N]. The reach is the squared Mahalanobis
+    distance 2 ln(opacity / ALPHA_MIN) within which alpha is at least ALPHA_MIN. Reach and radius are 0 where nothing
+    is drawn.
     """
     n = means.shape[0]
     R, S, M, A, basis = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(16)
