@@ -1,8 +1,8 @@
 """The density of a set of Gaussians on a grid and at points: block-wise local density query.
 
 d(x) = sum_i alpha_i exp(-1/2 (x-m_i)^T Sigma_i^-1 (x-m_i)), DreamGaussian (Tang et al. 2023, section 3.3). As there,
-space is cut into blocks of 8^3 nodes and a block only meets the Gaussians that reach into it; unlike there, the reach is
-not a fixed overlap factor but the ellipsoid on which a Gaussian has fallen to CUTOFF, so the sum is complete.
+space is cut into blocks of 8^3 nodes and a block only meets the Gaussians that reach into it; unlike there, the reach
+is no fixed overlap factor but the ellipsoid on which a Gaussian has fallen to CUTOFF, so the sum is complete.
 
 Axes: arrays are [x,y,z]; "index units" count grid nodes from the origin node. Kernels are parallel over blocks and add
 the Gaussians of a block in their given order: the result does not depend on the number of threads.
@@ -86,8 +86,8 @@ def prepare(gaussians: Gaussians, min_scale: float = 0.0) -> Field:
     keep &= (g.quats.norm(dim=-1) > 0) & (opacity > MIN_OPACITY)
     if not bool(keep.any()):
         raise UserError(
-            f"None of the {len(g)} Gaussians is finite and above opacity {MIN_OPACITY}, so there is no surface to extract: "
-            "train longer, lower the opacity pruning, or check the file."
+            f"None of the {len(g)} Gaussians is finite and above opacity {MIN_OPACITY}, so there is no surface: "
+            "train longer, prune less, or check the file."
         )
     g = g.select(keep)
     # Scales beyond e^+-30 are as good as infinite or zero; the clamp keeps their inverses finite.
@@ -106,6 +106,8 @@ def choose_grid(gaussians: Gaussians, resolution: int, min_component: float = 0.
     the longest side but never beyond the last Gaussian, bound a coarse 64^3 query; of the connected parts where that
     is above FAINT, those smaller than `min_component` of the largest are left out, and the rest, plus one coarse cell,
     is the grid.
+
+    Raises UserError if there is no density, or the object is too far away for single precision.
     """
     field = prepare(gaussians)
     low, high = field.means - 3 * field.extent, field.means + 3 * field.extent
@@ -124,7 +126,14 @@ def choose_grid(gaussians: Gaussians, resolution: int, min_component: float = 0.
     size = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=-1)
     corners = corners[size >= min_component * size.max()]
     first, last = coarse.to_world(np.stack([corners[:, 0].min(axis=0) - 1, corners[:, 1].max(axis=0)]))
-    return _grid_over(first, last, resolution)
+    grid = _grid_over(first, last, resolution)
+    farthest = float(np.abs([first, last]).max())
+    if grid.spacing < 1e-6 * farthest:  # some 16 steps of float32
+        raise UserError(
+            f"The object is too small ({float((last - first).max()):.2g}) for its distance from the origin "
+            f"({farthest:.2g}): move it to the origin first."
+        )
+    return grid
 
 
 def _quantile(values: F64, weights: F64, q: float) -> F64:
@@ -164,7 +173,7 @@ def density_at(field: Field, grid: Grid, points: NDArray) -> tuple[F64, F64]:
 
 
 def _batches(field: Field, grid: Grid, blocks: tuple[int, ...]):
-    """Yield (starts, ids, packed): the Gaussians of each block as a CSR list, for as many Gaussians as fit the budget."""
+    """Yield (starts, ids, packed): the Gaussians of each block as CSR lists, for as many as fit the budget."""
     centre, reach = grid.to_index(field.means), field.reach / grid.spacing
     size = np.array(blocks)
     # Compare as floats: centres far away would overflow an integer.

@@ -2,7 +2,7 @@
 
 All cleaning is done on the grid, where "inside" and "outside" are exact sets: outside is what a flood through face
 neighbours reaches from the border, so after `solid` no surface can have an inner shell, whichever way a marching
-algorithm connects ambiguous cells. Axes: arrays are [x,y,z], vertices are index units (node (i,j,k) is the point (i,j,k)).
+algorithm connects ambiguous cells. Axes: arrays are [x,y,z], vertices in index units (node (i,j,k) is at (i,j,k)).
 """
 
 from __future__ import annotations

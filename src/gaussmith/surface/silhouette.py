@@ -17,41 +17,37 @@ from gaussmith.camera import Camera
 from gaussmith.surface.density_query import BLOCK, Grid
 
 F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 
-LEVELS = np.geomspace(0.05, 20, 97)  # candidates, 6 % apart: finer than a pixel can tell
+LEVELS = np.geomspace(0.05, 20, 601)  # candidates, 1 % apart: finer than a pixel can tell
 OPAQUE = 0.5  # alpha above which a pixel of the splat counts as covered
 STEP = 0.5  # march step in cells
-GAIN_CELL = 6  # cells between the nodes of the gain field: wider than the seam of a misfit, narrower than a part
-GAIN_LIMIT = np.log(8.0)  # the local level stays within a factor 8 of the global one
 
 
-def peaks(density: F32, grid: Grid, cameras: Camera) -> tuple[F32, F32]:
-    """The largest density on each pixel's ray [B,H,W] and where it is taken [B,H,W,3] (index units)."""
+def peaks(density: F32, grid: Grid, cameras: Camera) -> F32:
+    """The largest density in front of the camera on each pixel's ray [B,H,W], sampled every STEP cells."""
     origins, directions = cameras.rays()
     start = grid.to_index(origins.double().numpy())
     along = directions.double().numpy() / grid.spacing
     best = np.zeros(along.shape[:3], np.float32)
-    place = np.zeros(along.shape, np.float32)
     pad = [(0, -n % BLOCK) for n in density.shape]
     blocks = np.pad(density, pad)
     shape = [n // BLOCK for n in blocks.shape]
     ceiling = blocks.reshape(shape[0], BLOCK, shape[1], BLOCK, shape[2], BLOCK).max(axis=(1, 3, 5))
     # A sample between two blocks reads nodes of both.
     ceiling = ndimage.maximum_filter(ceiling, 3)
-    _march(density, ceiling, start, along, best, place)
-    return best, place
+    _march(density, ceiling, start, along, best)
+    return best
 
 
 @nb.njit(parallel=True, cache=True)
-def _march(density, ceiling, start, along, best, place):
+def _march(density, ceiling, start, along, best):
     views, height, width, _ = along.shape
     for line in nb.prange(views * height):
         view, row = line // height, line % height
         for column in range(width):
             d = along[view, row, column]
             o = start[view]
-            first, last = 0.0, 1e30
+            first, last = 0.0, 1e30  # camera depths where the ray is in the grid; none behind the camera
             for axis in range(3):
                 end = density.shape[axis] - 1.0
                 if abs(d[axis]) < 1e-12:
@@ -76,11 +72,7 @@ def _march(density, ceiling, start, along, best, place):
                 far = (density[i + 1, j, k] * (1 - w) + density[i + 1, j, k + 1] * w) * (1 - v)
                 far += (density[i + 1, j + 1, k] * (1 - w) + density[i + 1, j + 1, k + 1] * w) * v
                 value = np.float32(near * (1 - u) + far * u)
-                if value > high:
-                    high = value
-                    place[view, row, column, 0] = x
-                    place[view, row, column, 1] = y
-                    place[view, row, column, 2] = z
+                high = max(high, value)
                 t += step
             best[view, row, column] = high
 
@@ -88,7 +80,8 @@ def _march(density, ceiling, start, along, best, place):
 def best_level(best: F32, covered: NDArray[np.bool_]) -> tuple[float, float]:
     """The level of LEVELS whose silhouettes best match `covered` [B,H,W] (mean IoU over the views), and that IoU.
 
-    best: [B,H,W] from `peaks`. Views in which nothing is covered are left out. Among equals the higher level wins.
+    best: [B,H,W] from `peaks`. Views in which nothing is covered are left out. Among equals the higher level wins;
+    if no level covers anything that it should, it is the paper's 1.
     """
     scores = []
     for peak, cover in zip(best, covered):
@@ -102,39 +95,10 @@ def best_level(best: F32, covered: NDArray[np.bool_]) -> tuple[float, float]:
     if not scores:
         return 1.0, 0.0
     mean = np.mean(scores, axis=0)
+    if not mean.any():
+        return 1.0, 0.0
     at = len(LEVELS) - 1 - int(np.argmax(mean[::-1]))
     return float(LEVELS[at]), float(mean[at])
-
-
-def fit_gain(
-    density: F32, grid: Grid, cameras: Camera, covered: NDArray[np.bool_], level: float, rounds: int = 6
-) -> F32:
-    """A smooth positive field [X,Y,Z]: cutting density * gain at `level` matches the silhouettes better than density.
-
-    Each round finds the pixels on the wrong side of `level`, and moves the logarithm of the gain at the densest point
-    of their rays by what they lack (or exceed); pixels near the level that are right pull towards no change. The
-    logarithm lives on a lattice GAIN_CELL cells wide and is smoothed, so a fault is mended in its neighbourhood and
-    noise is not followed. The best round is kept: the result never matches worse than no gain at all.
-    """
-    lattice = tuple(n // GAIN_CELL + 2 for n in density.shape)
-    log_gain = np.zeros(lattice)
-    best_gain, best_score = np.ones_like(density), -1.0
-    for number in range(rounds + 1):
-        gain = np.exp(_upsample(log_gain, density.shape)).astype(np.float32)
-        peak, place = peaks(density * gain, grid, cameras)
-        score = float(np.mean([iou(p > level, c) for p, c in zip(peak, covered)]))
-        if score > best_score:
-            best_gain, best_score = gain, score
-        if number == rounds:
-            break
-        lack = np.log(level / np.maximum(peak, 1e-3 * level))
-        wrong = (peak > level) != covered
-        near = (np.abs(lack) < 1.0) & (peak > 0)
-        at = (wrong & (peak > 1e-3 * level)) | near
-        push = np.where(wrong, lack + 0.05 * np.sign(lack), 0)[at]
-        change = _splat(place[at] / GAIN_CELL, push, lattice)
-        log_gain = np.clip(log_gain + change, -GAIN_LIMIT, GAIN_LIMIT)
-    return best_gain
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -147,29 +111,3 @@ def covered_pixels(alphas: Tensor) -> NDArray[np.bool_]:
     """[B,H,W] where alphas [B,H,W,1] or [B,H,W] exceed OPAQUE."""
     array = alphas.detach().cpu().numpy()
     return (array[..., 0] if array.ndim == 4 else array) > OPAQUE
-
-
-def _splat(points: F32, values: F64, shape: tuple[int, ...]) -> F64:
-    """The smoothed mean of values [M] given at points [M,3] (lattice units), on the lattice; 0 where there are none."""
-    total, weight = np.zeros(shape), np.zeros(shape)
-    base = np.floor(points).astype(np.int64)
-    part = points - base
-    for corner in np.ndindex(2, 2, 2):
-        share = np.prod(np.where(corner, part, 1 - part), axis=1)
-        flat = np.ravel_multi_index(tuple((base + corner).T), shape)
-        total += np.bincount(flat, weights=share * values, minlength=total.size).reshape(shape)
-        weight += np.bincount(flat, weights=share, minlength=total.size).reshape(shape)
-    total, weight = (ndimage.gaussian_filter(field, 0.5, mode="constant") for field in (total, weight))
-    # Three pixels' worth of doubt keeps a single stray pixel from moving its surroundings.
-    return total / (weight + 3.0)
-
-
-def _upsample(lattice: F64, shape: tuple[int, ...]) -> F64:
-    """Trilinear values of the lattice at every grid node."""
-    out = lattice
-    for axis, n in enumerate(shape):
-        at = np.arange(n) / GAIN_CELL
-        low = at.astype(int)
-        part = (at - low).reshape([-1 if a == axis else 1 for a in range(3)])
-        out = np.take(out, low, axis) * (1 - part) + np.take(out, low + 1, axis) * part
-    return out

@@ -61,7 +61,7 @@ def _unique_edges(faces: I64) -> I64:
 
 
 def _quadrics(vertices: F64, faces: I64) -> F64:
-    """[V,10] sums over the faces around a vertex of area-weighted squared plane distances: xx xy xz xd yy yz yd zz zd dd."""
+    """[V,10] area-weighted squared plane distances, summed around each vertex: xx xy xz xd yy yz yd zz zd dd."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     normal = np.cross(b - a, c - a)
     area = np.linalg.norm(normal, axis=1, keepdims=True)
@@ -162,7 +162,7 @@ def _collapse(vertices, quadrics, faces, edges, target, order, wanted):
 
 @nb.njit(cache=True)
 def _ring(corners, follow, corner, near):
-    """Write the vertices around the vertex whose first corner is given into `near`; their number, or -1 for too many."""
+    """Write the vertices around the one whose first corner is given into `near`; how many, or -1 for too many."""
     count = 0
     while corner >= 0:
         face = corner - corner % 3
@@ -178,7 +178,7 @@ def _ring(corners, follow, corner, near):
 
 @nb.njit(cache=True)
 def _spoils(vertices, corners, follow, corner, other, place):
-    """Would moving a vertex to `place` turn a face around it (those with `other` vanish) too far, or make it a needle?"""
+    """Would moving a vertex to `place` turn a face around it (but one with `other`) too far, or make it a needle?"""
     while corner >= 0:
         face = corner - corner % 3
         p, q = corners[face + (corner + 1) % 3], corners[face + (corner + 2) % 3]
