@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 from gaussmith.mesh import Mesh
 
-MARGIN = 1.5  # texels: a bilinear lookup in a chart reads centres at most sqrt(2)/2 ... sqrt(2) away from it
+MARGIN = 1.5  # texels: a bilinear lookup in a chart reads centres up to sqrt(2) away from it
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _to_segment(px, py, ax, ay, bx, by):
 
 @nb.njit(cache=True)
 def _draw(uv, uv_faces, margin, face, distance, barycentric):
-    """Fill face, distance (0 inside) and barycentric [S,S,...] from uv in texels; the nearest face wins, then the first."""
+    """Fill face, distance (0 inside) and barycentric [S,S,...] from uv in texels; nearest face wins, then the first."""
     size = face.shape[0]
     weights = np.zeros(3)
     for f in range(uv_faces.shape[0]):

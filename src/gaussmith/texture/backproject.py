@@ -1,8 +1,8 @@
 """Colour a texture from pictures: every texel gathers what the views that see its point of the surface show there.
 
-DreamGaussian (arXiv 2309.16653, section 3.2) keeps the texels of one view where the surface faces it (cosine > 0.5), and
-the first view wins, which leaves hard borders. Here the views are blended with weights that rise steeply with the
-cosine, so that the frontal view still decides but nothing jumps.
+DreamGaussian (arXiv 2309.16653, section 3.2) keeps the texels of one view where the surface faces it (cosine > 0.5),
+and the first view wins, which leaves hard borders. Here the views are blended with weights that rise steeply with
+the cosine, so that the frontal view still decides but nothing jumps.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def bake(
 
 
 def texel_visibility(mesh: Mesh, cameras: Camera, size: int, *, atlas: Atlas | None = None) -> Tensor:
-    """[B,S,S] float32 cosine between the surface normal and the direction to each camera, 0 where a texel is hidden from
-    it, outside its picture, or shows no surface."""
+    """[B,S,S] float32 cosine between the surface normal and the direction to each camera, 0 where a texel is hidden
+    from it, outside its picture, or shows no surface."""
     atlas = atlas_fragments(mesh, size) if atlas is None else atlas
     cosines = _visible_cosines(*_surface(mesh, atlas), *_view_arrays(mesh, cameras))
     return torch.from_numpy(np.stack([atlas.image(row) for row in cosines]))
@@ -132,8 +132,8 @@ def _per_view(value: float | Tensor | None, default: float, views: int) -> np.nd
 
 @nb.njit(cache=True, inline="always")
 def _look(point, normal, projection, centre, depth):
-    """See a point from a view: (pixel x, pixel y, cosine, clear). The cosine is 0 where the point is hidden; `clear` says
-    that all four pixels around it show the same piece of surface."""
+    """See a point from a view: (pixel x, pixel y, cosine, clear). The cosine is 0 where the point is hidden; `clear`
+    says that the pixels around it show one piece of surface."""
     px, py, pz = np.float64(point[0]), np.float64(point[1]), np.float64(point[2])
     dx, dy, dz = centre[0] - px, centre[1] - py, centre[2] - pz
     cosine = (normal[0] * dx + normal[1] * dy + normal[2] * dz) / np.sqrt(dx * dx + dy * dy + dz * dz)
@@ -145,19 +145,20 @@ def _look(point, normal, projection, centre, depth):
     height, width = depth.shape
     if not (0.0 <= x < width and 0.0 <= y < height):
         return 0.0, 0.0, 0.0, False
-    # One pixel sideways changes the depth by pixel * tan(angle); allow two, and one pixel more for curvature.
+    # One pixel sideways changes the depth by pixel * tan(angle); one pixel more allows for curvature. The nearest
+    # pixel's centre is less than a pixel away, those below less than three.
     pixel = z / np.sqrt(projection[0, 0] ** 2 + projection[0, 1] ** 2 + projection[0, 2] ** 2)
-    tolerance = pixel * (1.0 + 2.0 * np.sqrt(1.0 - min(cosine, 1.0) ** 2) / cosine)
+    tangent = np.sqrt(1.0 - min(cosine, 1.0) ** 2) / cosine
+    seen = depth[int(y), int(x)]
+    if seen > 0.0 and seen < z - pixel * (1.0 + 1.5 * tangent):
+        return 0.0, 0.0, 0.0, False
+    # A pixel mixes what its neighbours show, so the four pixels of the lookup are pure if those around them agree too.
     left, top = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
-    near, clear = False, True
-    for i in range(max(top, 0), min(top + 2, height)):
-        for j in range(max(left, 0), min(left + 2, width)):
-            difference = depth[i, j] - z
-            if depth[i, j] <= 0.0 or abs(difference) > tolerance:
-                clear = False
-            if i == int(y) and j == int(x):
-                near = depth[i, j] <= 0.0 or difference > -tolerance
-    return x, y, (cosine if near else 0.0), clear
+    for i in range(max(top - 1, 0), min(top + 3, height)):
+        for j in range(max(left - 1, 0), min(left + 3, width)):
+            if depth[i, j] <= 0.0 or abs(depth[i, j] - z) > pixel * (1.0 + 3.0 * tangent):
+                return x, y, cosine, False
+    return x, y, cosine, True
 
 
 @nb.njit(cache=True, inline="always")

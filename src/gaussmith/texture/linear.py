@@ -10,8 +10,9 @@ from scipy.sparse import coo_array, csr_array
 def relax(matrix: csr_array, right: np.ndarray, start: np.ndarray, sweeps: int, tolerance: float = 2e-4) -> np.ndarray:
     """Approach the solution of matrix x = right [N,C] for all columns by successive over-relaxation.
 
-    The matrix is symmetric positive definite with a full diagonal, so any factor in (0, 2) converges; 1.9 carries values
-    over some tens of nodes in the sweeps used here. Stops after `sweeps`, or when no unknown moved by `tolerance`.
+    The matrix is symmetric positive definite with a full diagonal, so any factor in (0, 2) converges; 1.9 carries
+    values over some tens of nodes in the sweeps used here. Stops after `sweeps`, or when no unknown moved by
+    `tolerance`.
     """
     x = np.ascontiguousarray(start, dtype=np.float64).copy()
     _sweep(matrix.indptr, matrix.indices, matrix.data, np.ascontiguousarray(right), x, sweeps, tolerance, 1.9)
@@ -37,8 +38,8 @@ def harmonic(
     """Extend values [N,C] from the known nodes [N] to the others as smoothly as the graph allows: each unknown node the
     weighted mean of its neighbours.
 
-    `start` [N,C] is a first guess for the unknown nodes, default the mean of the known values, which is what a node that
-    no link joins to a known one keeps.
+    `start` [N,C] is a first guess for the unknown nodes, default the mean of the known values, which is what a node
+    that no link joins to a known one keeps.
     """
     out = np.where(known[:, None], values, values[known].mean(axis=0) if start is None else start)
     count = int((~known).sum())
@@ -56,7 +57,7 @@ def harmonic(
         for k in range(values.shape[1]):
             right[:, k] += np.bincount(node, weights[border] * out[source, k], count)
     # A hair of pull towards the guess keeps islands without any known node solvable.
-    pull = 1e-7 * float(weights.mean())
+    pull = 1e-7 * float(weights.max(initial=1e-12))
     matrix.setdiag(matrix.diagonal() + held + pull)
     out[~known] = relax(matrix, right + pull * out[~known], out[~known], sweeps)
     return out

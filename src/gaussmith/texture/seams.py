@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array, csr_array, eye_array
+from scipy.sparse import coo_array, csr_array, diags_array, eye_array
 from torch import Tensor
 
 from gaussmith.mesh import Mesh
@@ -17,11 +17,12 @@ from gaussmith.texture.linear import laplacian, relax
 # correction dies away over 1 / sqrt(_KEEP) texels.
 _AGREE = 10.0
 _KEEP = 0.05
+_EDGE = 0.1  # a jump of this size counts a quarter: charts often end where the object's own colour changes
 
 
 @dataclass(frozen=True)
 class SeamError:
-    """Colour jump across chart borders, in 8-bit levels (largest channel): mean and 95th percentile over the samples."""
+    """Colour jump across chart borders in 8-bit levels (largest channel): mean and 95th percentile of the samples."""
 
     mean: float
     p95: float
@@ -72,7 +73,8 @@ def equalise_seams(albedo: Tensor, mesh: Mesh, atlas: Atlas, *, reach: int = 8, 
     """Make the two sides of every chart border agree by the smoothest small change of the texels near it.
 
     Least squares: the jumps across the seams, the change itself and its gradient inside the charts; only texels within
-    `reach` of a seam move. The gutter is spread anew.
+    `reach` of a seam move. Large jumps are taken for edges in the object's own colours and kept. The gutter is spread
+    anew.
 
     Args:
         albedo: [S,S,3] in [0,1].
@@ -89,10 +91,13 @@ def equalise_seams(albedo: Tensor, mesh: Mesh, atlas: Atlas, *, reach: int = 8, 
     node = np.full(size * size, -1, dtype=np.int64)
     node[texels] = np.arange(len(texels))
     links = grid_links(node.reshape(size, size))
-    local = jumps[:, texels].tocsr()
     smooth = laplacian(links, np.ones(len(links)), len(texels))
-    matrix = _AGREE * (local.T @ local) + smooth + _KEEP * eye_array(len(texels))
-    right = -_AGREE * (local.T @ (jumps @ flat))
+    jump = jumps @ flat
+    trust = _AGREE / (1 + np.square(jump).max(axis=1, initial=0.0) / _EDGE**2) ** 2
+    local = jumps[:, texels].tocsr()
+    weighted = local.T @ diags_array(trust)
+    matrix = weighted @ local + smooth + _KEEP * eye_array(len(texels))
+    right = -(weighted @ jump)
     change = relax(csr_array(matrix), right, np.zeros_like(right), sweeps)
     flat[texels] = np.clip(flat[texels] + change, 0.0, 1.0)
     return torch.from_numpy(atlas.spread(flat.reshape(size, size, 3).astype(np.float32)))
