@@ -1,0 +1,67 @@
+"""A prior that knows the answer: the exact score of the true renders of a known object.
+
+With a delta distribution over pictures the posterior mean is the true render, whatever the noise. What a recipe makes
+of it is the ceiling of its algorithm: no prior can do better.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gaussmith.camera import PRIOR_FOVY, Camera, orbit
+from gaussmith.diffusion.schedule import CosineTime
+from gaussmith.mesh import Mesh
+from gaussmith.metrics import iou, psnr
+from gaussmith.render.mesh import render_mesh
+from gaussmith.views import OrbitView
+
+
+class OraclePrior:
+    """Implements `gaussmith.priors.base.Prior`; pictures are premultiplied RGBA in [-1,1], `size` pixels a side."""
+
+    name = "oracle"
+    schedule = CosineTime()
+    guidance_scale = 1.0
+    device = torch.device("cpu")
+
+    def __init__(self, mesh: Mesh, size: int = 128) -> None:
+        self.mesh, self.size = mesh, size
+
+    def condition(self, reference: Tensor, elevation: float) -> None:
+        return None
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        return F.interpolate(pictures, size=(self.size, self.size), mode="area") * 2 - 1
+
+    def decode(self, clean: Tensor) -> Tensor:
+        return clean * 0.5 + 0.5
+
+    def predict(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, guidance_scale: float) -> Tensor:
+        return rgba(self.mesh, views.camera(self.size, PRIOR_FOVY)).permute(0, 3, 1, 2) * 2 - 1
+
+
+def rgba(mesh: Mesh, camera: Camera, supersample: int = 2) -> Tensor:
+    """Premultiplied RGBA [B,H,W,4] of the unlit mesh."""
+    view = render_mesh(mesh, camera, background=torch.zeros(3), supersample=supersample)
+    return torch.cat([view.rgb, view.alpha], dim=-1)
+
+
+def unseen_cameras(count: int = 24, size: int = 192, seed: int = 7) -> Camera:
+    """Cameras that no stage uses: azimuths spread evenly from a random start, elevations -20..45 degrees."""
+    random = np.random.default_rng(seed)
+    azimuth = (np.arange(count) + random.random()) * 360 / count
+    return orbit(torch.tensor(azimuth), torch.tensor(random.uniform(-20, 45, count)), width=size)
+
+
+def compare(guess: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """PSNR (dB, on white) and IoU of each view of premultiplied RGBA [B,H,W,4]."""
+    white = [x[..., :3] + 1 - x[..., 3:] for x in (guess, truth)]
+    return (
+        torch.stack([psnr(a, b) for a, b in zip(*white)]),
+        torch.stack([iou(a[..., 3:], b[..., 3:]) for a, b in zip(guess, truth)]),
+    )

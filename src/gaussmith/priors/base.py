@@ -1,0 +1,74 @@
+"""What a recipe asks of a diffusion prior.
+
+A prior knows pictures, cameras and text; never Gaussians. Every prior speaks of RGBA pictures of one frame: a square
+camera of `PRIOR_FOVY` at the default radius, looking at the origin. Recipes render or crop to that frame and nothing
+else; an adapter whose network wants another frame converts inside.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
+
+if TYPE_CHECKING:
+    from gaussmith.diffusion.schedule import Schedule
+    from gaussmith.views import OrbitView
+
+
+class Prior(Protocol):
+    """A pose-conditioned diffusion model over pictures of one object.
+
+    Attributes:
+        name: what reports call it.
+        size: side in pixels of the pictures that it looks at.
+        schedule: its noise levels; times t run from 0 (clean) to 1 (noise).
+        guidance_scale: its default classifier-free-guidance scale, in the convention null + s (cond - null).
+        device: where its tensors live.
+    """
+
+    name: str
+    size: int
+    schedule: Schedule
+    guidance_scale: float
+    device: torch.device
+
+    def condition(self, reference: Tensor, elevation: float) -> Any:
+        """Digest the reference picture [4,H,W] (premultiplied RGBA in [0,1], prior frame, degrees) once a job."""
+        ...
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Premultiplied RGBA pictures [B,4,H,W] in [0,1], prior frame -> what is noised [B,C,h,w]; differentiable."""
+        ...
+
+    def decode(self, clean: Tensor) -> Tensor:
+        """The inverse of `encode`: [B,C,h,w] -> premultiplied RGBA [B,4,size,size] in [0,1]."""
+        ...
+
+    def predict(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, guidance_scale: float) -> Tensor:
+        """The guided clean-picture (x0) prediction [B,C,h,w] for noisy [B,C,h,w] at times t [B], seen from `views`."""
+        ...
+
+
+def crop_to_prior(picture: Tensor, fovy: float = DEFAULT_FOVY) -> Tensor:
+    """Cut the prior's frame out of a picture taken at the default radius: the one place of this conversion.
+
+    Both frames share the centre of projection, so the change of field of view is an exact zoom about the centre.
+
+    Args:
+        picture: [C,H,W] square picture with vertical field of view `fovy` >= PRIOR_FOVY, degrees; premultiplied.
+
+    Returns:
+        [C,h,h] with h = H tan(18 deg)/tan(fovy/2), rounded; resampled by area so that the frame is exact.
+    """
+    side = picture.shape[-1]
+    share = math.tan(math.radians(PRIOR_FOVY) / 2) / math.tan(math.radians(fovy) / 2)
+    out = max(1, round(side * share))
+    centres = ((torch.arange(out, dtype=picture.dtype, device=picture.device) + 0.5) / out * 2 - 1) * share
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    grid = torch.stack([x, y], dim=-1)[None]
+    return torch.nn.functional.grid_sample(picture[None], grid, align_corners=False, padding_mode="zeros")[0]

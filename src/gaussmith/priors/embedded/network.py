@@ -1,0 +1,227 @@
+"""The embedded prior's network: reference picture -> feature volume -> target-view denoiser.
+
+Shape of the method: GeNVS (Chan et al. 2023, arXiv 2304.02602). The reference [4,64,64] is encoded once into a feature
+volume over its own frustum; the volume is rendered from the target camera to a 32x32 feature picture; a UNet denoises
+the 64x64 RGBA target beside it. The first four composited channels are trained to be the target's RGBA by themselves, so geometry
+is learned by direct supervision and the denoiser starts from a 3D-consistent draft: pose is obeyed by construction.
+
+Pictures are premultiplied RGBA scaled to [-1,1]. Times t in [0,1]: x_t = cos(pi t/2) x_0 + sin(pi t/2) eps; the
+network predicts v = cos(pi t/2) eps - sin(pi t/2) x_0 (Salimans & Ho 2022), which at t = 1 is -x_0: the terminal
+signal-to-noise ratio is exactly zero.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the network; they travel in the weights file."""
+
+    encoder_widths: tuple[int, int, int] = (64, 128, 256)
+    denoiser_widths: tuple[int, int, int] = (64, 128, 192)
+    encoder_blocks: int = 2
+    denoiser_blocks: int = 2
+    volume_channels: int = 16
+    volume_depth: int = 24
+    ray_steps: int = 32
+    embedding: int = 256
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A digested reference: volume [R,D,32,32,C], tokens [R,64,W], elevation [R] degrees."""
+
+    volume: Tensor
+    tokens: Tensor
+    elevation: Tensor
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each pixel: no statistics across pixels, quick in channels-last memory."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """Norm, 3x3, modulation by the embedding, SiLU, 3x3, residual; the last convolution starts at zero."""
+
+    def __init__(self, width_in: int, width: int, embedding: int = 0) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(width_in)
+        self.first = nn.Conv2d(width_in, width, 3, padding=1)
+        self.modulation = nn.Linear(embedding, 2 * width) if embedding else None
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        h = self.first(self.norm(x))
+        if self.modulation is not None:
+            scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+            h = torch.addcmul(shift, h, 1 + scale)
+        return self.skip(x) + self.second(F.silu(h))
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels of a coarse picture, which may also look at the reference's tokens."""
+
+    def __init__(self, width: int, reference: bool) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(width)
+        self.position = nn.Parameter(torch.randn(64, width) * 0.02)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.reference = nn.Linear(width, 2 * width) if reference else None
+        self.out = nn.Linear(width, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
+        batch, width, height, columns = x.shape
+        h = self.norm(x).flatten(2).transpose(1, 2) + self.position
+        q, k, v = self.qkv(h).chunk(3, dim=-1)
+        if self.reference is not None:
+            k_ref, v_ref = self.reference(tokens).chunk(2, dim=-1)
+            k, v = torch.cat([k, k_ref], dim=1), torch.cat([v, v_ref], dim=1)
+        heads = width // 64
+        q, k, v = (z.reshape(batch, -1, heads, 64).transpose(1, 2) for z in (q, k, v))
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, height * columns, width)
+        return x + self.out(h).transpose(1, 2).reshape(batch, width, height, columns)
+
+
+class UNet(nn.Module):
+    """Three levels (32, 16, 8 pixels), `blocks` per level each way, attention at the coarsest."""
+
+    def __init__(self, widths: tuple[int, int, int], blocks: int, embedding: int, reference: bool) -> None:
+        super().__init__()
+        down, up, width = [], [], widths[0]
+        skips = []
+        for level, w in enumerate(widths):
+            for _ in range(blocks):
+                down.append(Block(width, w, embedding))
+                width = w
+                skips.append(w)
+            if level < 2:
+                down.append(nn.Conv2d(w, w, 3, stride=2, padding=1))
+        self.middle = nn.ModuleList([Attention(width, reference), Block(width, width, embedding)])
+        self.middle.append(Attention(width, reference))
+        for level, w in reversed(list(enumerate(widths))):
+            for _ in range(blocks):
+                up.append(Block(width + skips.pop(), w, embedding))
+                width = w
+            if level > 0:
+                up.append(nn.Conv2d(w, widths[level - 1], 1))
+                width = widths[level - 1]
+        self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features at full and at the coarsest resolution."""
+        skips = []
+        for layer in self.down:
+            if isinstance(layer, Block):
+                x = layer(x, embedding)
+                skips.append(x)
+            else:
+                x = layer(x)
+        for layer in self.middle:
+            x = layer(x, embedding) if isinstance(layer, Block) else layer(x, tokens)
+        coarse = x
+        for layer in self.up:
+            if isinstance(layer, Block):
+                x = layer(torch.cat([x, skips.pop()], dim=1), embedding)
+            else:
+                x = F.interpolate(layer(x), scale_factor=2.0, mode="nearest")
+        return x, coarse
+
+
+class PriorNetwork(nn.Module):
+    """Encoder, volume renderer and denoiser."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        base, coarse = config.encoder_widths[0], config.encoder_widths[2]
+        self.encoder_in = nn.Conv2d(16, base, 3, padding=1)
+        self.encoder_pose = nn.Linear(3, config.embedding)
+        self.encoder = UNet(config.encoder_widths, config.encoder_blocks, config.embedding, reference=False)
+        self.volume_norm = ChannelNorm(base)
+        self.volume_out = nn.Conv2d(base, config.volume_channels * config.volume_depth, 3, padding=1)
+        self.tokens_out = nn.Linear(coarse, config.denoiser_widths[2])
+        self.time = nn.Sequential(nn.Linear(64 + 7, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding))
+        base = config.denoiser_widths[0]
+        self.denoiser_in = nn.Conv2d(16 + config.volume_channels, base, 3, padding=1)
+        self.denoiser = UNet(config.denoiser_widths, config.denoiser_blocks, config.embedding, reference=True)
+        self.denoiser_norm = ChannelNorm(base)
+        self.denoiser_out = nn.Conv2d(base, 16, 3, padding=1)
+        nn.init.zeros_(self.denoiser_out.weight)
+        nn.init.zeros_(self.denoiser_out.bias)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.encoder_in.weight.dtype
+
+    def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
+        """Digest references [R,4,64,64] in [-1,1] taken at elevations [R] degrees."""
+        angle = torch.deg2rad(elevation)
+        pose = torch.stack([angle.sin(), angle.cos(), torch.ones_like(angle)], dim=-1).to(self.dtype)
+        x = self.encoder_in(_unshuffle(reference.to(self.dtype)))
+        fine, coarse = self.encoder(x, F.silu(self.encoder_pose(pose)))
+        volume = self.volume_out(F.silu(self.volume_norm(fine))).float()
+        r, _, h, w = volume.shape
+        volume = volume.reshape(r, self.config.volume_depth, self.config.volume_channels, h, w)
+        tokens = self.tokens_out(coarse.flatten(2).transpose(1, 2))
+        return Encoded(volume.permute(0, 1, 3, 4, 2).contiguous(), tokens, elevation)
+
+    def draft(self, encoded: Encoded, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
+        """[B,C,32,32] float32: the volumes seen from the target cameras; channels (alpha, premultiplied rgb, features).
+
+        Args:
+            owner: [B] int64 index of each target's reference. azimuth (relative), elevation: [B] degrees.
+        """
+        coordinates = frustum_coordinates(
+            azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), 32, self.config.ray_steps
+        )
+        coordinates = coordinates.to(encoded.volume.device)
+        return render_volume(encoded.volume, coordinates, owner).permute(0, 3, 1, 2)
+
+    def denoise(self, noisy: Tensor, t: Tensor, draft: Tensor, tokens: Tensor, pose: Tensor, keep: Tensor) -> Tensor:
+        """Predict v [B,4,64,64] (float32).
+
+        Args:
+            noisy: [B,4,64,64]. t: [B] in [0,1]. draft: [B,C,32,32]. tokens: [B,64,W]. pose: [B,6] from `pose_features`.
+            keep: [B] 1 where the condition is given, 0 where it is dropped (classifier-free guidance).
+        """
+        frequency = torch.exp(torch.linspace(0, math.log(1000.0), 32, device=t.device))
+        angle = t[:, None] * frequency
+        parts = torch.cat([angle.sin(), angle.cos(), pose * keep[:, None], keep[:, None]], dim=1)
+        embedding = F.silu(self.time(parts.to(self.dtype)))
+        mask = keep[:, None, None, None]
+        x = torch.cat([_unshuffle(noisy), draft * mask], dim=1).to(self.dtype)
+        x = self.denoiser_in(x.contiguous(memory_format=torch.channels_last))
+        fine, _ = self.denoiser(x, embedding, tokens * keep[:, None, None].to(self.dtype))
+        return F.pixel_shuffle(self.denoiser_out(F.silu(self.denoiser_norm(fine))), 2).float()
+
+
+def pose_features(azimuth: Tensor, reference_elevation: Tensor, elevation: Tensor) -> Tensor:
+    """[B,6] smooth features of the relative pose from degrees [B]."""
+    a, r, e = (torch.deg2rad(x) for x in (azimuth, reference_elevation, elevation))
+    return torch.stack([a.sin(), a.cos(), (2 * a).cos(), r.sin(), e.sin(), (e - r).sin()], dim=-1)
+
+
+def _unshuffle(x: Tensor) -> Tensor:
+    return F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)

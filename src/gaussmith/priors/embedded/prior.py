@@ -1,0 +1,136 @@
+"""The embedded prior as recipes use it, and its weights file."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gaussmith.diffusion.schedule import CosineTime, cfg, x0_from_v
+from gaussmith.events import UserError
+from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, pose_features
+from gaussmith.views import OrbitView
+
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
+_MAX_BYTES = 200 * 2**20  # a file over this is not ours
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The digested reference picture and the elevation it was taken at (degrees)."""
+
+    encoded: Encoded
+
+
+class EmbeddedPrior:
+    """A 64-pixel RGBA novel-view diffusion prior; see `network.py`. Implements `priors.base.Prior`."""
+
+    name = "embedded"
+    size = 64
+    schedule = CosineTime()
+    guidance_scale = 2.0
+
+    def __init__(self, network: PriorNetwork) -> None:
+        self.network = network.eval()
+        self.device = network.encoder_in.weight.device
+
+    @torch.no_grad()
+    def condition(self, reference: Tensor, elevation: float) -> Condition:
+        """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame."""
+        signed = self.encode(reference[None].to(self.device))
+        return Condition(self.network.encode(signed, torch.tensor([float(elevation)], device=self.device)))
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Area-average to 64x64 and scale to [-1,1]; differentiable."""
+        return F.interpolate(pictures, size=(self.size, self.size), mode="area") * 2 - 1
+
+    def decode(self, clean: Tensor) -> Tensor:
+        """Back to [0,1]."""
+        return (clean * 0.5 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def predict(
+        self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition, guidance_scale: float | None = None
+    ) -> Tensor:
+        """The guided x0 prediction [B,4,64,64]; azimuths are relative to the reference's."""
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        batch, encoded = len(views), condition.encoded
+        owner = torch.zeros(batch, dtype=torch.int64, device=self.device)
+        draft = self.network.draft(encoded, owner, views.azimuth, views.elevation)
+        azimuth, elevation = views.azimuth.to(self.device), views.elevation.to(self.device)
+        pose = pose_features(azimuth, encoded.elevation.expand(batch), elevation)
+        tokens = encoded.tokens.expand(batch, -1, -1)
+        given = torch.ones(batch, device=self.device)
+        if scale == 1.0:
+            v = self.network.denoise(noisy, t, draft, tokens, pose, given)
+        else:
+            twice = [torch.cat([x, x]) for x in (noisy, t, draft, tokens, pose)]
+            cond, null = self.network.denoise(*twice, keep=torch.cat([given, 0 * given])).chunk(2)
+            v = cfg(null, cond, scale)
+        return x0_from_v(noisy, v, self.schedule.level(t)).clamp(-1, 1)
+
+
+def save_weights(prior: EmbeddedPrior, path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write the network as fp16 safetensors, its sizes and `notes` in the header; written beside and renamed."""
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in prior.network.state_dict().items()}
+    metadata = {"format": "gaussmith-prior-1", "network": json.dumps(asdict(prior.network.config)), **(notes or {})}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata)
+    part.replace(path)
+
+
+def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", precision: str = "auto") -> EmbeddedPrior:
+    """Read the weights that ship with the package, or a file of the same kind.
+
+    Args:
+        precision: "float32", "bfloat16", or "auto" for whichever a short probe finds quicker on this machine.
+
+    Raises:
+        UserError: the file is missing or is not such a file.
+    """
+    if not path.is_file():
+        raise UserError(f"The prior's weights are missing at {path}; reinstall gaussmith or run `gaussmith train-prior`.")
+    if path.stat().st_size > _MAX_BYTES:
+        raise UserError(f"{path} is larger than any embedded prior; give the weights.safetensors of `train-prior`.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        known = {f.name for f in fields(NetworkConfig)}
+        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["network"]).items()}
+        network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
+        network.load_state_dict(tensors)
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} does not hold an embedded prior ({reason}); reinstall gaussmith.") from error
+    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    if precision == "bfloat16" or (precision == "auto" and _bfloat16_is_quicker(network)):
+        network = network.bfloat16()
+    return EmbeddedPrior(network)
+
+
+def _bfloat16_is_quicker(network: PriorNetwork) -> bool:
+    """Time one coarse block both ways: bf16 convolutions fly where the CPU has AMX or AVX512-BF16 and crawl elsewhere."""
+    device = network.encoder_in.weight.device
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)
+        x = torch.zeros(2, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            conv(x)
+            runs = []
+            for _ in range(5):
+                start = time.perf_counter()
+                conv(x)
+                runs.append(time.perf_counter() - start)
+        seconds[dtype] = min(runs)
+    return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

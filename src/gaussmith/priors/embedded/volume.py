@@ -1,0 +1,216 @@
+"""Rendering of the reference's feature volume from a target camera.
+
+The encoder turns the reference picture into a volume over the reference camera's own frustum, axes (depth, row,
+column). A target ray is marched through it: channel 0 is a density, the others are composited front to back. This is
+the conditioning of GeNVS (Chan et al. 2023, arXiv 2304.02602, section 3.1) on a frustum-aligned volume.
+
+Two implementations of one function: Numba kernels for CPU tensors (torch's 3D grid_sample is several times slower
+there, and training lives on it), torch operations for every other device and as the oracle of the tests.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+import torch
+from torch import Tensor
+
+from gaussmith.camera import DEFAULT_RADIUS, PRIOR_FOVY, orbit
+
+HALF_DEPTH = 0.65  # the volume covers camera depths 2 -+ 0.65: the bounding sphere and a margin of one cell
+DENSITY_SHIFT = 1.0  # softplus(raw - 1): an untrained volume starts thin enough for light to reach its back
+
+
+def frustum_coordinates(azimuth: Tensor, reference_elevation: Tensor, elevation: Tensor, side: int, steps: int) -> Tensor:
+    """Where the samples of the target rays lie in the reference frustum.
+
+    Args:
+        azimuth, reference_elevation, elevation: [B] degrees; azimuth is relative to the reference.
+        side: rays per picture side. steps: samples per ray, midpoints of equal depth intervals.
+
+    Returns:
+        [B,side,side,steps,3] coordinates (column, row, depth), each in [-1,1] inside the frustum.
+    """
+    reference = orbit(torch.zeros_like(azimuth), reference_elevation, DEFAULT_RADIUS, PRIOR_FOVY, side)
+    target = orbit(azimuth, elevation, DEFAULT_RADIUS, PRIOR_FOVY, side)
+    origin, direction = target.rays()
+    w2c = reference.w2c
+    start = torch.einsum("bij,bj->bi", w2c[:, :3, :3], origin) + w2c[:, :3, 3]
+    heading = torch.einsum("bij,bhwj->bhwi", w2c[:, :3, :3], direction)
+    depths = DEFAULT_RADIUS + HALF_DEPTH * ((torch.arange(steps) + 0.5) / steps * 2 - 1)
+    points = start[:, None, None, None] + heading[:, :, :, None] * depths[:, None]
+    tangent = math.tan(math.radians(PRIOR_FOVY) / 2)
+    z = points[..., 2:].clamp_min(1e-3)
+    return torch.cat([points[..., :2] / (z * tangent), (points[..., 2:] - DEFAULT_RADIUS) / HALF_DEPTH], dim=-1)
+
+
+def render_volume(volume: Tensor, coordinates: Tensor, owner: Tensor) -> Tensor:
+    """March the rays through the volumes and composite.
+
+    Args:
+        volume: [R,D,H,W,C] float32; channel 0 is the raw density.
+        coordinates: [B,h,w,S,3] from `frustum_coordinates`.
+        owner: [B] int64, which volume each picture looks into.
+
+    Returns:
+        [B,h,w,C] float32: channel 0 the opacity, channels 1.. the composited features.
+    """
+    if volume.device.type == "cpu" and volume.dtype == torch.float32:
+        return _RenderVolume.apply(volume, coordinates, owner)
+    return render_volume_reference(volume, coordinates, owner)
+
+
+def render_volume_reference(volume: Tensor, coordinates: Tensor, owner: Tensor) -> Tensor:
+    """`render_volume` in torch operations: any device, any float type."""
+    batch, h, w, steps, _ = coordinates.shape
+    picked = volume[owner].permute(0, 4, 1, 2, 3)
+    flat = coordinates.reshape(batch, h * w, steps, 1, 3).to(volume.dtype)
+    samples = torch.nn.functional.grid_sample(picked, flat, align_corners=False, padding_mode="zeros")[..., 0]
+    # Outside the frustum there is nothing: without this the shifted softplus of a zero sample would be fog.
+    inside = (flat[..., 0, :].abs() < 1).all(dim=-1)[:, None]
+    density = torch.nn.functional.softplus(samples[:, :1] - DENSITY_SHIFT) * inside
+    optical = density * (8.0 / steps)
+    through = torch.exp(-(optical.cumsum(dim=-1) - optical))
+    weight = through * (1 - torch.exp(-optical))
+    features = (weight * samples[:, 1:]).sum(dim=-1)
+    out = torch.cat([weight.sum(dim=-1), features], dim=1)
+    return out.transpose(1, 2).reshape(batch, h, w, -1)
+
+
+@nb.njit(cache=True, fastmath=True, error_model="numpy")
+def _sample(volume, x, y, z, base, weight):
+    """Corner offsets and trilinear weights (align_corners=False, zeros outside); returns False outside the frustum."""
+    depth, height, width = volume.shape[0], volume.shape[1], volume.shape[2]
+    if not (abs(x) < 1 and abs(y) < 1 and abs(z) < 1):
+        return False
+    fx = (x + 1) * np.float32(0.5) * width - np.float32(0.5)
+    fy = (y + 1) * np.float32(0.5) * height - np.float32(0.5)
+    fz = (z + 1) * np.float32(0.5) * depth - np.float32(0.5)
+    x0, y0, z0 = int(math.floor(fx)), int(math.floor(fy)), int(math.floor(fz))
+    tx, ty, tz = np.float32(fx - x0), np.float32(fy - y0), np.float32(fz - z0)
+    corner = 0
+    for dz in range(2):
+        for dy in range(2):
+            for dx in range(2):
+                xi, yi, zi = x0 + dx, y0 + dy, z0 + dz
+                wx = tx if dx else np.float32(1) - tx
+                wy = ty if dy else np.float32(1) - ty
+                wz = tz if dz else np.float32(1) - tz
+                valid = 0 <= xi < width and 0 <= yi < height and 0 <= zi < depth
+                base[corner] = (zi * height + yi) * width + xi if valid else 0
+                weight[corner] = wx * wy * wz if valid else np.float32(0)
+                corner += 1
+    return True
+
+
+@nb.njit(cache=True, fastmath=True, error_model="numpy", parallel=True)
+def _forward(volumes, coordinates, owner, out, density_step):
+    batch, rays, steps, _ = coordinates.shape
+    channels = volumes.shape[4]
+    for job in nb.prange(batch * 8):
+        b = job // 8
+        volume = volumes[owner[b]]
+        flat = volume.reshape(-1, channels)
+        base = np.empty(8, np.int64)
+        weight = np.empty(8, np.float32)
+        value = np.empty(channels, np.float32)
+        total = np.empty(channels, np.float32)
+        for r in range(job % 8 * rays // 8, (job % 8 + 1) * rays // 8):
+            total[:] = 0
+            through = np.float32(1)
+            for s in range(steps):
+                x, y, z = coordinates[b, r, s, 0], coordinates[b, r, s, 1], coordinates[b, r, s, 2]
+                if not _sample(volume, x, y, z, base, weight):
+                    continue
+                value[:] = 0
+                for k in range(8):
+                    row, wk = flat[base[k]], weight[k]
+                    for c in range(channels):
+                        value[c] += wk * row[c]
+                raw = value[0] - np.float32(DENSITY_SHIFT)
+                density = max(raw, np.float32(0)) + math.log1p(math.exp(-abs(raw)))
+                keep = np.float32(math.exp(-density * density_step))
+                share = through * (1 - keep)
+                total[0] += share
+                for c in range(1, channels):
+                    total[c] += share * value[c]
+                through *= keep
+            out[b, r] = total
+
+
+@nb.njit(cache=True, fastmath=True, error_model="numpy", parallel=True)
+def _backward(volumes, coordinates, first, order, out, grad_out, grad_volumes, density_step):
+    """One thread owns one volume and adds up its pictures in order: no races, the same bits for any thread count."""
+    _, rays, steps, _ = coordinates.shape
+    channels = volumes.shape[4]
+    for v in nb.prange(volumes.shape[0]):
+        volume = volumes[v]
+        flat = volume.reshape(-1, channels)
+        grad_flat = grad_volumes[v].reshape(-1, channels)
+        base = np.empty(8, np.int64)
+        weight = np.empty(8, np.float32)
+        value = np.empty(channels, np.float32)
+        grad_value = np.empty(channels, np.float32)
+        for position in range(first[v], first[v + 1]):
+            b = order[position]
+            for r in range(rays):
+                # What lies behind the current sample, seen through the gradient: (suffix of share * <g, f>).
+                behind = grad_out[b, r, 0] * out[b, r, 0]
+                for c in range(1, channels):
+                    behind += grad_out[b, r, c] * out[b, r, c]
+                through = np.float32(1)
+                for s in range(steps):
+                    x, y, z = coordinates[b, r, s, 0], coordinates[b, r, s, 1], coordinates[b, r, s, 2]
+                    if not _sample(volume, x, y, z, base, weight):
+                        continue
+                    value[:] = 0
+                    for k in range(8):
+                        row, wk = flat[base[k]], weight[k]
+                        for c in range(channels):
+                            value[c] += wk * row[c]
+                    raw = value[0] - np.float32(DENSITY_SHIFT)
+                    density = max(raw, np.float32(0)) + math.log1p(math.exp(-abs(raw)))
+                    keep = np.float32(math.exp(-density * density_step))
+                    share = through * (1 - keep)
+                    seen = grad_out[b, r, 0]
+                    for c in range(1, channels):
+                        seen += grad_out[b, r, c] * value[c]
+                        grad_value[c] = share * grad_out[b, r, c]
+                    behind -= share * seen
+                    through *= keep
+                    grad_density = density_step * (through * seen - behind)
+                    grad_value[0] = grad_density / (1 + math.exp(-raw))
+                    for k in range(8):
+                        row, wk = grad_flat[base[k]], weight[k]
+                        if wk != 0:
+                            for c in range(channels):
+                                row[c] += wk * grad_value[c]
+
+
+class _RenderVolume(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, volume, coordinates, owner):  # type: ignore[no-untyped-def]
+        batch, h, w, steps, _ = coordinates.shape
+        volume = volume.detach().contiguous()
+        coordinates = coordinates.reshape(batch, h * w, steps, 3).float().contiguous()
+        out = torch.empty(batch, h * w, volume.shape[-1])
+        step = np.float32(8.0 / steps)
+        _forward(volume.numpy(), coordinates.numpy(), owner.numpy(), out.numpy(), step)
+        ctx.save_for_backward(volume, coordinates, owner, out)
+        return out.reshape(batch, h, w, -1)
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[no-untyped-def]
+        volume, coordinates, owner, out = ctx.saved_tensors
+        grad_out = grads[0].float().reshape(out.shape).contiguous()
+        order = torch.argsort(owner, stable=True)
+        first = torch.searchsorted(owner[order], torch.arange(volume.shape[0] + 1))
+        grad = torch.zeros_like(volume)
+        step = np.float32(8.0 / coordinates.shape[2])
+        _backward(
+            volume.numpy(), coordinates.numpy(), first.numpy(), order.numpy(), out.numpy(), grad_out.numpy(),
+            grad.numpy(), step,
+        )  # fmt: skip
+        return grad, None, None

@@ -1,0 +1,319 @@
+"""Train the embedded prior on rendered shards: resumable, on CPU or GPU.
+
+    for every step:
+        draw references and, for each, target views of the same object
+        encode the references into volumes; render the drafts from the targets' cameras
+        noise the targets; predict v beside the drafts (the condition dropped now and then)
+        loss = v error + draft error;  AdamW on float32 masters;  exponential moving average
+
+The first `draft_share` of the samples train the encoder by the draft alone: it is the quarter of the work that
+carries the geometry.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError
+from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, pose_features
+from gaussmith.priors.embedded.prior import EmbeddedPrior, save_weights
+from gaussmith.synth.views import Views, load_views
+
+
+@dataclass(frozen=True)
+class Config:
+    """Numbers of the training; none is from a paper unless said.
+
+    Attributes:
+        samples: target views to train on in all (the schedule's length).
+        references, targets: references a step, and targets for each.
+        rate: peak learning rate; warm-up over `warmup` steps, linear cool-down over the last `cooldown` share.
+        drop: share of samples without condition, for classifier-free guidance (Ho & Salimans 2022 use 0.1-0.2).
+        draft_share: share of the samples that train the encoder's draft alone.
+        draft_weight: weight of the draft's error beside the v error.
+        clip: largest gradient norm. ema: decay of the moving average.
+        evaluate_every: steps between printed gates; save_every: steps between checkpoints.
+    """
+
+    samples: int = 400_000
+    references: int = 8
+    targets: int = 4
+    rate: float = 6e-4
+    warmup: int = 100
+    cooldown: float = 0.3
+    drop: float = 0.1
+    draft_share: float = 0.25
+    draft_weight: float = 1.0
+    clip: float = 1.0
+    ema: float = 0.998
+    seed: int = 0
+    evaluate_every: int = 500
+    save_every: int = 200
+
+
+def run(
+    config: Config,
+    shards: Path,
+    out: Path,
+    on_event: OnEvent,
+    device: str = "cpu",
+    resume: bool = False,
+    network: NetworkConfig | None = None,
+) -> Path:
+    """Train; returns the path of the exported weights (fp16 safetensors, the moving average).
+
+    Args:
+        shards: folder written by `gaussmith.synth.views.render_shards` with train and validation parts.
+        out: folder for checkpoint.safetensors, weights.safetensors, log.jsonl and samples.png.
+    """
+    train, held_out = (_load(shards / part) for part in ("train", "validation"))
+    out.mkdir(parents=True, exist_ok=True)
+    state = _State(network or NetworkConfig(), config, device)
+    if resume and (out / "checkpoint.safetensors").exists():
+        state.load(out / "checkpoint.safetensors")
+    steps = math.ceil(config.samples / (config.references * config.targets))
+    started = time.monotonic()
+    on_event(StageStarted("train prior", steps))
+    while state.step < steps:
+        progress = state.step / steps
+        losses = _train_step(state, config, train, progress, steps)
+        state.step += 1
+        on_event(Step("train prior", state.step, losses))
+        if state.step % config.save_every == 0 or state.step == steps:
+            state.save(out / "checkpoint.safetensors")
+        if state.step % config.evaluate_every == 0 or state.step == steps:
+            gates = evaluate(state.averaged(), held_out, seed=config.seed)
+            record = {"step": state.step, "seconds": round(time.monotonic() - started), **losses, **gates}
+            with (out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            save_weights(state.averaged(), out / "weights.safetensors", {"step": str(state.step)})
+            on_event(Step("train prior", state.step, gates))
+    on_event(StageFinished("train prior", time.monotonic() - started))
+    return out / "weights.safetensors"
+
+
+def _load(folder: Path) -> Views:
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise UserError(f"There are no rendered views in {folder}; render them first (`gaussmith train-prior --objects`).")
+    return load_views(paths)
+
+
+class _State:
+    """Float32 masters, their moving average and moments, and the network that computes in bf16."""
+
+    def __init__(self, network: NetworkConfig, config: Config, device: str) -> None:
+        # The one place where torch's global generator matters: layers draw their initial weights from it.
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(config.seed)
+            model = PriorNetwork(network).to(device, memory_format=torch.channels_last)
+        self.config, self.step = config, 0
+        self.masters = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.average = {name: p.clone() for name, p in self.masters.items()}
+        self.model = model.bfloat16()
+        leaves = [p.requires_grad_() for p in self.masters.values()]
+        self.optimizer = torch.optim.AdamW(leaves, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+
+    def apply(self, rate: float) -> float:
+        """One clipped AdamW step from the bf16 network's gradients; returns the gradient norm."""
+        masters = list(self.masters.values())
+        for master, p in zip(masters, self.model.parameters()):
+            master.grad = torch.zeros_like(master) if p.grad is None else p.grad.float()
+            p.grad = None
+        norm = float(torch.nn.utils.clip_grad_norm_(masters, self.config.clip))
+        if math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.values()), masters, 1 - decay)
+            torch._foreach_copy_(list(self.model.parameters()), masters)
+        return norm
+
+    def averaged(self) -> EmbeddedPrior:
+        model = PriorNetwork(self.model.config).to(next(iter(self.masters.values())).device)
+        model.load_state_dict(self.average)
+        return EmbeddedPrior(model)
+
+    def save(self, path: Path) -> None:
+        tensors: dict[str, Tensor] = {}
+        for i, (name, master) in enumerate(self.masters.items()):
+            moments = self.optimizer.state_dict()["state"].get(i, {})
+            tensors |= {f"master.{name}": master.detach(), f"average.{name}": self.average[name]}
+            tensors |= {f"{k}.{name}": moments[k] for k in ("exp_avg", "exp_avg_sq") if k in moments}
+        metadata = {"step": str(self.step), "network": json.dumps(asdict(self.model.config))}
+        save_file({k: v.contiguous() for k, v in tensors.items()}, str(path) + ".part", metadata)
+        Path(str(path) + ".part").replace(path)
+
+    def load(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        if metadata["network"] != json.dumps(asdict(self.model.config)):
+            raise UserError(f"{path} belongs to a network of other sizes; choose another folder or start anew.")
+        tensors = load_file(path)
+        self.step = int(metadata["step"])
+        with torch.no_grad():
+            for i, (name, master) in enumerate(self.masters.items()):
+                master.copy_(tensors[f"master.{name}"])
+                self.average[name].copy_(tensors[f"average.{name}"])
+                self.optimizer.state[list(self.masters.values())[i]] = {
+                    "step": torch.tensor(float(self.step)),
+                    "exp_avg": tensors[f"exp_avg.{name}"].to(master),
+                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(master),
+                }
+            torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
+
+
+def _rate(config: Config, step: int, steps: int) -> float:
+    warm = min(1.0, (step + 1) / config.warmup)
+    cool = min(1.0, (steps - step) / max(1.0, config.cooldown * steps))
+    return config.rate * warm * cool
+
+
+def _train_step(state: _State, config: Config, views: Views, progress: float, steps: int) -> dict[str, float]:
+    # A generator a step: what a step sees depends on its number alone, so a resumed run draws the same batches.
+    random = np.random.default_rng([config.seed, state.step])
+    batch = draw_batch(views, config.references, config.targets, random)
+    device = next(iter(state.masters.values())).device
+    batch = replace(batch, **{k: v.to(device) for k, v in vars(batch).items()})
+    model = state.model
+    encoded = model.encode(batch.references, batch.reference_elevation)
+    draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
+    small = F.avg_pool2d(batch.targets, 2) * 0.5 + 0.5
+    # Channel 0 of the draft is alpha; pictures hold it last.
+    draft_rgba = torch.cat([draft[:, 1:4], draft[:, :1]], dim=1)
+    draft_loss = (draft_rgba - small).abs().mean() + (draft_rgba - small).square().mean()
+    loss = config.draft_weight * draft_loss
+    values = {"draft": draft_loss.item()}
+    if progress >= config.draft_share:
+        count = len(batch.owner)
+        # Two thirds of the density at high noise (p(t) = 2t): distillation starts and decides there.
+        t = torch.from_numpy(np.sqrt(random.random(count)).astype(np.float32)).to(device)
+        noise = torch.from_numpy(random.standard_normal(batch.targets.shape, np.float32)).to(device)
+        keep = torch.from_numpy((random.random(count) >= config.drop).astype(np.float32)).to(device)
+        cos, sin = torch.cos(t * math.pi / 2)[:, None, None, None], torch.sin(t * math.pi / 2)[:, None, None, None]
+        pose = pose_features(batch.azimuth, batch.reference_elevation[batch.owner], batch.elevation)
+        noisy = cos * batch.targets + sin * noise
+        v = model.denoise(noisy, t, draft, encoded.tokens[batch.owner], pose, keep)
+        v_loss = (v - (cos * noise - sin * batch.targets)).square().mean()
+        loss = loss + v_loss
+        values["v"] = v_loss.item()
+    loss.backward()
+    norm = state.apply(_rate(config, state.step, steps))
+    return {"loss": loss.item(), **values, "norm": norm}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """references [R,4,64,64] and targets [B,4,64,64] in [-1,1]; owner [B]; angles in degrees, azimuth relative."""
+
+    references: Tensor
+    reference_elevation: Tensor
+    targets: Tensor
+    azimuth: Tensor
+    elevation: Tensor
+    owner: Tensor
+
+
+def draw_batch(views: Views, references: int, targets: int, random: np.random.Generator, augment: bool = True) -> Batch:
+    """Draw objects, a reference view of each (elevation -15..45 where there is one) and other views as targets.
+
+    Augmentation: mirrored pictures with mirrored azimuths; colour channels permuted for a third of the objects.
+    """
+    per_object = views.azimuth.shape[1]
+    if targets >= per_object:
+        raise ValueError(f"{targets} targets and a reference need {targets + 1} views an object, there are {per_object}")
+    objects = random.integers(0, len(views.index), references)
+    rows = np.stack([random.permutation(per_object) for _ in objects])
+    # The first usable view of each shuffled row becomes the reference; where none is usable, simply the first.
+    heights = np.take_along_axis(views.elevation[objects], rows, axis=1)
+    at = ((heights > -15) & (heights < 45)).argmax(axis=1)
+    first = np.arange(references)
+    ref_row = rows[first, at]
+    rows[first, at] = rows[:, 0]
+    rows = rows[:, 1 : targets + 1]
+    owner = np.repeat(first, targets)
+    which = (objects[owner], rows.reshape(-1))
+    ref, tgt = _to_signed(views.rgba[objects, ref_row]), _to_signed(views.rgba[which])
+    relative = (views.azimuth[which] - views.azimuth[objects, ref_row][owner] + 180) % 360 - 180
+    ref_elevation, elevation = views.elevation[objects, ref_row], views.elevation[which]
+    if augment:
+        for r in range(references):
+            if random.random() < 0.5:
+                ref[r] = ref[r].flip(-1)
+                tgt[owner == r] = tgt[owner == r].flip(-1)
+                relative[owner == r] *= -1
+            if random.random() < 1 / 3:
+                order = [*random.permutation(3), 3]
+                ref[r] = ref[r][order]
+                tgt[owner == r] = tgt[owner == r][:, order]
+    angles = [torch.from_numpy(a.astype(np.float32)) for a in (ref_elevation, relative, elevation)]
+    return Batch(ref, angles[0], tgt, angles[1], angles[2], torch.from_numpy(owner))
+
+
+def _to_signed(pictures: np.ndarray) -> Tensor:
+    """uint8 [N,64,64,4] -> float [N,4,64,64] in [-1,1]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def evaluate(prior: EmbeddedPrior, views: Views, seed: int = 0, objects: int = 48, targets: int = 2) -> dict[str, float]:
+    """The training gates on held-out objects.
+
+    Returns: draft_psnr, sample_psnr, copy_psnr (on white, dB, elevation-limited as the shards are), sample_iou,
+    copy_iou, wrong_pose (v loss at t = 0.9 with the azimuth turned by 90 degrees over the right one's).
+    """
+    random = np.random.default_rng(seed)
+    batch = draw_batch(views, objects, targets, random, augment=False)
+    model = prior.network
+    encoded = model.encode(batch.references, batch.reference_elevation)
+    noise = torch.from_numpy(random.standard_normal(batch.targets.shape, np.float32))
+    t = torch.full((len(batch.owner),), 0.9)
+    cos, sin = math.cos(0.9 * math.pi / 2), math.sin(0.9 * math.pi / 2)
+    losses = []
+    for turn in (0.0, 90.0):
+        v = _predict(model, encoded, batch, cos * batch.targets + sin * noise, t, turn)
+        losses.append(float((v - (cos * noise - sin * batch.targets)).square().mean()))
+    draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
+    draft_rgba = F.interpolate(torch.cat([draft[:, 1:4], draft[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
+    picture = noise
+    times = torch.linspace(1, 0, 21)
+    for now, then in zip(times[:-1], times[1:]):
+        c, s = torch.cos(now * math.pi / 2), torch.sin(now * math.pi / 2)
+        v = _predict(model, encoded, batch, picture, now.expand(len(batch.owner)), 0.0)
+        clean, eps = (c * picture - s * v).clamp(-1, 1), s * picture + c * v
+        picture = torch.cos(then * math.pi / 2) * clean + torch.sin(then * math.pi / 2) * eps
+    truth = batch.targets * 0.5 + 0.5
+    copy = (batch.references * 0.5 + 0.5)[batch.owner]
+    figures = {"wrong_pose": losses[1] / losses[0], "v_high": losses[0]}
+    for name, guess in (("draft", draft_rgba), ("sample", picture * 0.5 + 0.5), ("copy", copy)):
+        figures |= {f"{name}_{k}": v for k, v in _compare(guess, truth).items()}
+    return figures
+
+
+def _predict(model: PriorNetwork, encoded: Encoded, batch: Batch, noisy: Tensor, t: Tensor, turn: float) -> Tensor:
+    azimuth = batch.azimuth + turn
+    draft = model.draft(encoded, batch.owner, azimuth, batch.elevation)
+    pose = pose_features(azimuth, encoded.elevation[batch.owner], batch.elevation)
+    return model.denoise(noisy, t, draft, encoded.tokens[batch.owner], pose, torch.ones_like(t))
+
+
+def _compare(guess: Tensor, truth: Tensor) -> dict[str, float]:
+    """Mean PSNR (dB) on white and IoU of alpha > 0.5, of premultiplied RGBA [B,4,H,W] in [0,1]."""
+    on_white = [(x[:, :3] + 1 - x[:, 3:]).clamp(0, 1) for x in (guess, truth)]
+    mse = (on_white[0] - on_white[1]).square().mean(dim=(1, 2, 3)).clamp_min(1e-8)
+    a, b = guess[:, 3] > 0.5, truth[:, 3] > 0.5
+    iou = (a & b).sum(dim=(1, 2)) / (a | b).sum(dim=(1, 2)).clamp_min(1)
+    return {"psnr": float((-10 * mse.log10()).mean()), "iou": float(iou.mean())}

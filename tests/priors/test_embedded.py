@@ -1,0 +1,129 @@
+"""The embedded prior: its file, its contract, its guidance convention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from gaussmith.events import UserError
+from gaussmith.priors.base import crop_to_prior
+from gaussmith.priors.embedded.network import NetworkConfig, PriorNetwork
+from gaussmith.priors.embedded.prior import WEIGHTS, EmbeddedPrior, load_weights, save_weights
+from gaussmith.views import random_orbit
+
+TINY = NetworkConfig(
+    encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
+    volume_channels=6, volume_depth=5, ray_steps=8, embedding=32,
+)  # fmt: skip
+
+
+@pytest.fixture
+def tiny() -> EmbeddedPrior:
+    """A small network with every parameter random, the zero-initialised ones too."""
+    network = PriorNetwork(TINY)
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.randn(p.shape, generator=random) * 0.1)
+    return EmbeddedPrior(network.requires_grad_(False))
+
+
+def inputs(batch: int = 3):
+    random = torch.Generator().manual_seed(5)
+    views = random_orbit(batch, random)
+    return torch.rand(4, 64, 64, generator=random), torch.randn(batch, 4, 64, 64, generator=random), views
+
+
+def test_guidance_is_null_plus_scale_times_difference(tiny):
+    reference, noisy, views = inputs()
+    condition, t = tiny.condition(reference, 10.0), torch.full((3,), 0.4)
+    # At small scales nothing is clamped, so x0 is affine in the scale.
+    zero, one, two = (tiny.predict(noisy * 0.1, t, views, condition, s) for s in (0.0, 1.0, 2.0))
+    assert (zero - one).abs().max() > 1e-3
+    assert torch.allclose(two, one + (one - zero), atol=2e-4)
+
+
+def test_condition_and_pose_matter(tiny):
+    reference, noisy, views = inputs()
+    t = torch.full((3,), 0.9)
+    base = tiny.predict(noisy, t, views, tiny.condition(reference, 10.0), 1.0)
+    other = tiny.predict(noisy, t, views, tiny.condition(reference.flip(-1), 10.0), 1.0)
+    turned = tiny.predict(noisy, t, views[[1, 2, 0]], tiny.condition(reference, 10.0), 1.0)
+    assert (base - other).abs().max() > 1e-4
+    assert (base - turned).abs().max() > 1e-4
+
+
+def test_views_of_a_batch_do_not_mix(tiny):
+    reference, noisy, views = inputs()
+    condition = tiny.condition(reference, 0.0)
+    together = tiny.predict(noisy, torch.tensor([0.2, 0.5, 0.9]), views, condition, 2.0)
+    alone = tiny.predict(noisy[1:2], torch.tensor([0.5]), views[1], condition, 2.0)
+    assert torch.allclose(together[1:2], alone, atol=1e-4)
+
+
+def test_encode_decode_and_gradient(tiny):
+    pictures = torch.rand(2, 4, 64, 64, requires_grad=True)
+    assert torch.allclose(tiny.decode(tiny.encode(pictures)), pictures, atol=1e-6)
+    large = torch.rand(1, 4, 128, 128, requires_grad=True)
+    tiny.encode(large).sum().backward()
+    assert torch.allclose(large.grad, torch.full_like(large, 0.5))
+
+
+def test_weights_round_trip(tiny, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(tiny, path)
+    again = load_weights(path, precision="float32")
+    assert again.network.config == TINY
+    for (name, a), (_, b) in zip(tiny.network.state_dict().items(), again.network.state_dict().items()):
+        assert torch.equal(a.half().float(), b), name
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bfloat16_stays_close(tiny, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(tiny, path)
+    reference, noisy, views = inputs()
+    full, half = (load_weights(path, precision=p) for p in ("float32", "bfloat16"))
+    a, b = (m.predict(noisy, torch.full((3,), 0.5), views, m.condition(reference, 0.0), 1.0) for m in (full, half))
+    assert (a - b).abs().mean() < 0.03
+
+
+def test_shipped_weights_are_small_and_sound():
+    assert WEIGHTS.stat().st_size <= 40 * 2**20
+    prior = load_weights(precision="float32")
+    reference, noisy, views = inputs()
+    out = prior.predict(noisy, torch.full((3,), 0.7), views, prior.condition(reference, 10.0), 2.0)
+    assert out.isfinite().all()
+    assert out.abs().max() <= 1
+
+
+def test_missing_and_foreign_files_are_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="missing"):
+        load_weights(tmp_path / "none.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="does not hold"):
+        load_weights(tmp_path / "other.safetensors")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused(tmp_path, data):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(UserError):
+        load_weights(path)
+
+
+def test_crop_is_an_exact_zoom():
+    """A horizontal ramp stays a ramp, tan(18) / tan(24.55) as steep across the cropped frame."""
+    size = 256
+    ramp = ((torch.arange(size) + 0.5) / size * 2 - 1).expand(1, size, size)
+    crop = crop_to_prior(ramp)
+    share = 0.711315
+    assert crop.shape[-1] == round(size * share)
+    n = crop.shape[-1]
+    expected = ((torch.arange(n) + 0.5) / n * 2 - 1) * share
+    assert torch.allclose(crop[0, 10], expected, atol=1e-3)

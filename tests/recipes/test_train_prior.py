@@ -1,0 +1,101 @@
+"""Training the embedded prior: it learns, it resumes to the same bytes, it tells bad folders apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gaussmith.events import Step, UserError
+from gaussmith.priors.embedded.network import NetworkConfig
+from gaussmith.priors.embedded.prior import load_weights
+from gaussmith.recipes.train_prior import Config, draw_batch, run
+from gaussmith.synth.views import load_views
+
+TINY = NetworkConfig(
+    encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
+    volume_channels=6, volume_depth=6, ray_steps=8, embedding=32,
+)  # fmt: skip
+CONFIG = Config(samples=64, references=4, targets=2, warmup=2, draft_share=0.25, evaluate_every=8, save_every=4)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Two folders of flat-coloured discs: colour and size are the object's, whatever the view."""
+    root = tmp_path_factory.mktemp("shards")
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64] - 31.5
+    for part, count in (("train", 12), ("validation", 6)):
+        (root / part).mkdir()
+        rgba = np.zeros((count, 6, 64, 64, 4), np.uint8)
+        for i in range(count):
+            inside = np.hypot(x, y) < random.uniform(8, 25)
+            rgba[i][:, inside] = [*random.integers(0, 255, 3), 255]
+        angles = [random.uniform(a, b, (count, 6)).astype(np.float32) for a, b in ((-180, 180), (-10, 40))]
+        np.savez(
+            root / part / "shard_0000.npz", rgba=rgba, azimuth=angles[0], elevation=angles[1], index=np.arange(count)
+        )
+    return root
+
+
+def train(shards, out, events=None, config=CONFIG, **kwargs):
+    return run(config, shards, out, (events or []).append, network=TINY, **kwargs)
+
+
+def test_trains_and_exports(shards, tmp_path):
+    events: list = []
+    path = run(CONFIG, shards, tmp_path, events.append, network=TINY)
+    prior = load_weights(path, precision="float32")
+    assert prior.network.config == TINY
+    losses = [e.values["draft"] for e in events if isinstance(e, Step) and "draft" in e.values]
+    assert len(losses) == 8
+    assert losses[-1] < losses[0]
+    gates = [e.values for e in events if isinstance(e, Step) and "sample_psnr" in e.values]
+    assert len(gates) == 1
+    assert all(np.isfinite(list(gates[0].values())))
+    assert (tmp_path / "log.jsonl").read_text().count("\n") == 1
+
+
+def test_resumed_equals_uninterrupted(shards, tmp_path):
+    whole = train(shards, tmp_path / "whole").read_bytes()
+
+    class Stop(Exception):
+        pass
+
+    def interrupt(event):
+        if isinstance(event, Step) and event.step == 6:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(CONFIG, shards, tmp_path / "cut", interrupt, network=TINY)
+    resumed = train(shards, tmp_path / "cut", resume=True).read_bytes()
+    assert whole == resumed
+
+
+def test_checkpoint_of_another_network_is_refused(shards, tmp_path):
+    train(shards, tmp_path, config=Config(samples=16, references=4, targets=2, save_every=1, evaluate_every=100))
+    with pytest.raises(UserError, match="other sizes"):
+        run(CONFIG, shards, tmp_path, lambda e: None, network=NetworkConfig(embedding=64), resume=True)
+
+
+def test_no_views_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="no rendered views"):
+        train(tmp_path, tmp_path / "out")
+
+
+def test_batch_pairs_references_with_their_own_objects(shards):
+    views = load_views(sorted((shards / "train").glob("*.npz")))
+    batch = draw_batch(views, 5, 3, np.random.default_rng(1))
+    assert batch.targets.shape == (15, 4, 64, 64)
+    assert batch.owner.tolist() == [i for i in range(5) for _ in range(3)]
+    # Every view of a disc looks the same, so each target equals its own reference exactly, whatever the augmentation.
+    assert torch.equal(batch.targets, batch.references[batch.owner])
+    assert ((batch.azimuth >= -180) & (batch.azimuth <= 180)).all()
+
+
+def test_mirroring_turns_the_azimuth_round(shards):
+    views = load_views(sorted((shards / "train").glob("*.npz")))
+    plain = draw_batch(views, 16, 2, np.random.default_rng(2), augment=False)
+    mirrored = draw_batch(views, 16, 2, np.random.default_rng(2), augment=True)
+    signs = (mirrored.azimuth / plain.azimuth).round()
+    assert set(signs.tolist()) == {-1.0, 1.0}
