@@ -103,9 +103,13 @@ def _border(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _terms(y: np.ndarray, x: np.ndarray, shape: tuple[int, ...], degree: int) -> np.ndarray:
-    """Monomials of x and y up to a total degree, both scaled to [-1,1]: [...,T]."""
+    """[P,T] monomials of pixel coordinates [P], scaled to [-1,1], up to a total degree."""
     y, x = 2 * y / (shape[0] - 1) - 1, 2 * x / (shape[1] - 1) - 1
-    return np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)
+    return np.stack([y**i * x**j for i, j in _powers(degree)], axis=-1)
+
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
 
 
 def _fit_field(rgb: np.ndarray, where: np.ndarray, degree: int) -> np.ndarray:
@@ -114,33 +118,38 @@ def _fit_field(rgb: np.ndarray, where: np.ndarray, degree: int) -> np.ndarray:
     step = max(1, len(y) // _SAMPLES)
     y, x = y[::step], x[::step]
     weights, *_ = np.linalg.lstsq(_terms(y, x, where.shape, degree), rgb[y, x].astype(np.float64), rcond=None)
-    rows, columns = np.ogrid[: where.shape[0], : where.shape[1]]
-    field_ = np.zeros(rgb.shape)
-    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    ys, xs = 2 * rows / (where.shape[0] - 1) - 1, 2 * columns / (where.shape[1] - 1) - 1
-    for (i, j), weight in zip(powers, weights):
-        field_ += (xs**i * ys**j)[..., None] * weight
-    return np.clip(field_, 0, 1).astype(np.float32)
+    grid = np.zeros((degree + 1, degree + 1, 3))
+    for (i, j), weight in zip(_powers(degree), weights):
+        grid[i, j] = weight
+    down, across = (np.vander(np.linspace(-1, 1, n), degree + 1, increasing=True) for n in where.shape)
+    planes = [down @ grid[..., c] @ across.T for c in range(3)]
+    return np.clip(np.stack(planes, axis=-1), 0, 1).astype(np.float32)
 
 
 def _plain_part(rgb: np.ndarray, border: np.ndarray) -> np.ndarray:
     """The border pixels that agree on one smooth field: least squares, each time without the worst (trimmed)."""
-    inliers = border
-    scale = 100.0  # sRGB in [0,1] to roughly the units of CIELAB
-    center = np.median(rgb[border], axis=0)
-    residual = scale * np.linalg.norm(rgb - center, axis=-1)
+    y, x = np.nonzero(border)
+    step = max(1, len(y) // _SAMPLES)
+    y, x = y[::step], x[::step]
+    colors, terms = rgb[y, x].astype(np.float64), _terms(y, x, border.shape, 2)
+    chosen = np.ones(len(y), dtype=bool)
+    expected = np.median(colors, axis=0)
     for _ in range(6):
-        spread = 1.4826 * float(np.median(residual[inliers]))
-        chosen = border & (residual <= max(SMALLEST_DIFFERENCE, 2.5 * spread))
-        if chosen.sum() < 64:
+        residual = 100 * np.linalg.norm(colors - expected, axis=-1)  # in about the units of CIELAB
+        spread = 1.4826 * float(np.median(residual[chosen]))
+        agreeing = residual <= max(SMALLEST_DIFFERENCE, 2.5 * spread)
+        if agreeing.sum() < 64:
             break
-        inliers = chosen
-        residual = scale * np.linalg.norm(rgb - _fit_field(rgb, inliers, 2), axis=-1)
+        chosen = agreeing
+        weights, *_ = np.linalg.lstsq(terms[chosen], colors[chosen], rcond=None)
+        expected = terms @ weights
+    inliers = np.zeros_like(border)
+    inliers[y[chosen], x[chosen]] = True
     return inliers
 
 
 def _object_mask(distance: np.ndarray, threshold: float) -> np.ndarray:
-    """Pixels unlike the background and joined to surely unlike ones, with enclosed regions filled but for true holes."""
+    """Pixels unlike the background and joined to surely unlike ones; enclosed regions too, but for true holes."""
     unlike, count = ndimage.label(distance > threshold, _FULL)
     strongest = ndimage.maximum(distance, unlike, np.arange(count + 1)) if count else np.zeros(1)
     sure = np.asarray(strongest) > 2 * threshold

@@ -31,7 +31,7 @@ PICTURE_SIZE = 512
 INNER_FOVY = 36.0  # what priors see of the frame
 # Share of the frame that the object's longer side fills: 0.8 of the inner frame.
 OBJECT_SHARE = 0.8 * math.tan(math.radians(INNER_FOVY / 2)) / math.tan(math.radians(DEFAULT_FOVY / 2))
-WORKING_SIDE = 2048  # longer pictures are reduced first: four times what is kept of them
+WORKING_SIDE = 1280  # longer pictures are reduced first; an object over a quarter of the frame loses nothing by it
 SMALLEST_OBJECT = 16  # pixels; less shows nothing to rebuild
 SMALLEST_CLEAR_SHARE = 0.005  # pixels that must be see-through for alpha to count as a cut-out, not as rounded corners
 _VISIBLE = 0.1  # alpha from which a pixel counts for the object's extent
@@ -124,7 +124,7 @@ def prepare(
     rgba, source_size = load_picture(picture)
     cutout, source = _cut(rgba, mask)
     warnings = [
-        f"the object may not be cut out well: {doubt}; look at it with 'gaussmith prepare', or give a picture with alpha"
+        f"the object may be cut out badly: {doubt}; look at it with 'gaussmith prepare', or give a picture with alpha"
         for doubt in cutout.doubts
     ]
     left, top, right, bottom = _extent(cutout.alpha, source)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,32 +36,57 @@ def load_image(path: str | Path, max_side: int | None = None) -> np.ndarray:
     Raises:
         UserError: missing, a folder, empty, not a picture of `FORMATS`, truncated or corrupt, over `MAX_PIXELS`.
     """
-    return decode_image(read_bytes(path, MAX_FILE_BYTES), str(path), max_side)[0]
+    return load_image_and_size(path, max_side)[0]
+
+
+def load_image_and_size(path: str | Path, max_side: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `load_image`, and the (width, height) of the upright picture before any reduction."""
+    return decode_image(read_bytes(path, MAX_FILE_BYTES), str(path), max_side)
 
 
 def decode_image(data: bytes, name: str, max_side: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-    """As `load_image` of a file's bytes, and the full (width, height) once upright; `name` is for errors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of sizes (checked here) and of odd metadata (of no use here)
+    """As `load_image_and_size`, of the bytes of a file; `name` is for errors."""
+    with _quiet():
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                _check_size(picture.size, name)
-                picture.load()
-                upright = _upright(picture)
-                size = upright.size
-                return _to_rgba(upright, max_side), size
-        except UserError:
-            raise
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.UnidentifiedImageError as error:
             raise UserError(
                 f"cannot read {name}: it is not a picture of a known kind ({', '.join(FORMATS)})"
             ) from error
         except Image.DecompressionBombError as error:
             raise UserError(
-                f"cannot read {name}: the picture has more than {MAX_PIXELS:,} pixels, reduce it"
+                f"cannot read {name}: it has more than {MAX_PIXELS:,} pixels, reduce the picture"
             ) from error
+        except Exception as error:  # as in decode_pil
+            raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
+        with picture:
+            return decode_pil(picture, name, max_side)
+
+
+def decode_pil(picture: Image.Image, name: str, max_side: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `load_image_and_size`, of a Pillow picture that may not be decoded yet."""
+    width, height = picture.size
+    if width < 1 or height < 1:
+        raise UserError(f"cannot read {name}: the picture is {width}x{height} pixels, it is empty")
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"cannot read {name}: {width:,}x{height:,} is more than {MAX_PIXELS:,} pixels, reduce the picture"
+        )
+    with _quiet():
+        try:
+            picture.load()
+            upright = _upright(picture)
+            return _to_rgba(upright, max_side), upright.size
         except Exception as error:  # Pillow's decoders raise nearly every type of exception on corrupt files
             raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings: of sizes, which are checked here, and of odd metadata, which nothing here needs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def save_image(path: str | Path, image: ArrayLike | torch.Tensor) -> None:
@@ -89,16 +116,6 @@ def to_uint8(image: ArrayLike | torch.Tensor) -> np.ndarray:
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     return np.rint(np.clip(np.nan_to_num(array.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
-
-
-def _check_size(size: tuple[int, int], name: str) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise UserError(f"cannot read {name}: the picture is {width}x{height} pixels, it is empty")
-    if width * height > MAX_PIXELS:
-        raise UserError(
-            f"cannot read {name}: {width:,}x{height:,} is more than {MAX_PIXELS:,} pixels, reduce the picture"
-        )
 
 
 def _upright(picture: Image.Image) -> Image.Image:
