@@ -57,6 +57,7 @@ def extract_mesh(
         raise ValueError(f"threshold must be positive, got {threshold}")
     if (cameras is None) != (alphas is None):
         raise ValueError("cameras and alphas go together")
+    gaussians = gaussians.detach().to(device="cpu")
     grid = density_query.choose_grid(gaussians, resolution, min_component)
     field = density_query.prepare(gaussians, MIN_SIGMA * grid.spacing)
     density = density_query.density_grid(field, grid)
@@ -108,7 +109,7 @@ def _views(gaussians: Gaussians, grid: Grid) -> tuple[Camera, torch.Tensor]:
     elevation = torch.tensor([10.0, -20.0, 30.0, -5.0, 20.0, -30.0, 5.0, 40.0, 89.0, -89.0])
     cameras = orbit(azimuth, elevation, radius=1.5 * size, width=VIEW_SIZE, target=centre)
     with torch.no_grad():
-        return cameras, rasterize(gaussians.detach(), cameras).alpha
+        return cameras, rasterize(gaussians, cameras).alpha
 
 
 def _surface(values: F32, iso: float, min_component: float) -> tuple[F64, I64]:
