@@ -37,6 +37,19 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def prior(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Loading a prior gives a word instead, and is noted: (name, device)."""
+    asked: list[tuple[str, str]] = []
+
+    def load(name: str, device: str) -> str:
+        asked.append((name, device))
+        return "the prior"
+
+    monkeypatch.setattr(api, "load_prior", load)
+    return asked
+
+
+@pytest.fixture
 def splat(tmp_path: Path) -> Path:
     """A ball of opaque green Gaussians, far from the origin."""
     direction = torch.nn.functional.normalize(torch.randn(800, 3, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -161,7 +174,11 @@ def test_unknown_suffixes_are_refused(splat: Path, tmp_path: Path, capsys: pytes
 
 
 def test_an_unwritable_folder_stops_before_the_work(
-    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    picture: Path,
+    prior: list[tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(api, "image_to_3d", lambda *a, **k: pytest.fail("the work began"))
     (tmp_path / "file").write_text("in the way")
@@ -170,7 +187,11 @@ def test_an_unwritable_folder_stops_before_the_work(
 
 
 def test_a_full_disk_stops_before_the_work(
-    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    picture: Path,
+    prior: list[tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(api, "image_to_3d", lambda *a, **k: pytest.fail("the work began"))
     monkeypatch.setattr("gaussmith.cli.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 5 * 2**20}))
@@ -182,6 +203,7 @@ def test_cuda_where_there_is_none(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "no CUDA device" in fails(capsys, "image", picture, "-o", tmp_path / "out", "--device", "cuda", "--quiet")
+    assert not (tmp_path / "out").exists()
     assert str(api.resolve_device("auto")) == "cpu"
 
 
@@ -208,7 +230,11 @@ class Stops:
 
 
 def test_ctrl_c_says_how_to_go_on(
-    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    picture: Path,
+    prior: list[tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(api, "image_to_3d", Stops(KeyboardInterrupt()))
     assert "--resume" in fails(capsys, "image", picture, "-o", tmp_path / "out", code=130)
@@ -217,7 +243,11 @@ def test_ctrl_c_says_how_to_go_on(
 
 
 def test_a_fault_of_ours_is_one_line_and_a_traceback_only_if_asked(
-    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    picture: Path,
+    prior: list[tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("GAUSSMITH_DEBUG", raising=False)
     monkeypatch.setattr(api, "image_to_3d", Stops(RuntimeError("kernel trouble\nwith details")))
@@ -232,10 +262,17 @@ def test_a_fault_of_ours_is_one_line_and_a_traceback_only_if_asked(
 
 
 def test_image_passes_every_option_on_and_keeps_the_checkpoint_of_a_failed_run(
-    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    picture: Path,
+    prior: list[tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     got: dict[str, object] = {}
-    saved: list[tuple[object, ...]] = []
+
+    class Result:
+        def save(self, folder: Path, name: str) -> list[Path]:
+            return [folder / f"{name}.glb", folder / "report.json"]
 
     def job(prepared: object, **options: object) -> object:
         got.update(options, prepared=prepared)
@@ -243,7 +280,7 @@ def test_image_passes_every_option_on_and_keeps_the_checkpoint_of_a_failed_run(
         assert isinstance(folder, Path)
         folder.mkdir()
         if options["resume"]:
-            return type("Result", (), {"save": lambda self, *place: saved.append(place)})()
+            return Result()
         raise UserError("give up")
 
     monkeypatch.setattr(api, "image_to_3d", job)
@@ -256,13 +293,13 @@ def test_image_passes_every_option_on_and_keeps_the_checkpoint_of_a_failed_run(
     assert cli.main([*command, "--resume"]) == 0
     assert got["prepared"].keep_framing  # type: ignore[attr-defined]
     expected = {
-        "elevation": -12.5, "seed": 7, "preset": "draft", "texture_size": 256, "max_faces": 5000, "device": "cpu",
-        "prior": "embedded", "resume": True,
+        "elevation": -12.5, "seed": 7, "preset": "draft", "texture_size": 256, "max_faces": 5000, "prior": "the prior",
+        "resume": True,
     }  # fmt: skip
     assert {key: got[key] for key in expected} == expected
-    assert saved == [(out, "disc")]
+    assert prior == [("embedded", "cpu")] * 2
     assert not (out / "disc.checkpoint").exists()
-    assert capsys.readouterr().out.splitlines()[0] == str(out / "disc.glb")
+    assert capsys.readouterr().out.splitlines() == [str(out / "disc.glb"), str(out / "report.json")]
 
 
 # --- the commands that take seconds, for real ---

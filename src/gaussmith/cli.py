@@ -71,7 +71,9 @@ def image(
     within("--max-faces", max_faces, 100, 1_000_000)
     from gaussmith import api
 
+    # Whatever can be wrong is found before the first file or folder is made.
     prepared = api.prepare(picture, keep_framing=keep_framing)
+    model = api.load_prior(prior, device)
     folder, name = writable_folder(output), picture.stem
     with reporting(quiet) as on_event:
         result = api.image_to_3d(
@@ -79,18 +81,16 @@ def image(
             elevation=elevation,
             seed=seed,
             preset=preset,
-            prior=prior,
-            device=device,
+            prior=model,
             texture_size=texture_size,
             max_faces=max_faces,
             on_event=on_event,
             checkpoint_dir=folder / f"{name}.checkpoint",
             resume=resume,
         )
-        result.save(folder, name)
+        paths = result.save(folder, name)
     shutil.rmtree(folder / f"{name}.checkpoint", ignore_errors=True)
-    files = [f"{name}.glb", f"{name}.ply", "preview.png", "turntable.mp4", "report.json"]
-    tell(quiet, *(str(folder / file) for file in files))
+    tell(quiet, *map(str, paths))
 
 
 def mesh(
