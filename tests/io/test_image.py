@@ -8,7 +8,7 @@ from PIL import Image
 
 from gaussmith.events import UserError
 from gaussmith.io import image
-from gaussmith.io.image import encode_png, load_image, save_image
+from gaussmith.io.image import encode_png, load_image, load_image_and_size, save_image
 
 GENERATOR = np.random.default_rng(0)
 RGBA = GENERATOR.integers(0, 256, (6, 9, 4), dtype=np.uint8)
@@ -96,6 +96,18 @@ def test_reduction_averages(tmp_path):
     Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8).repeat(4, 0).repeat(4, 1)).save(tmp_path / "a.png")
     assert load_image(tmp_path / "a.png", max_side=2).shape == (2, 2, 4)
     np.testing.assert_allclose(load_image(tmp_path / "a.png", max_side=1)[..., 0], 0.5, atol=0.01)
+
+
+def test_large_jpeg_is_reduced_upright(tmp_path):
+    pixels = np.zeros((400, 1600, 3), dtype=np.uint8)
+    pixels[:, 800:] = (250, 130, 10)
+    exif = Image.Exif()
+    exif[0x0112] = 8  # the stored right is the upright top
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    loaded, size = load_image_and_size(tmp_path / "a.jpg", max_side=100)
+    assert (loaded.shape, size) == ((100, 25, 4), (400, 1600))
+    np.testing.assert_allclose(loaded[:48, :, :3] * 255, np.broadcast_to((250, 130, 10), (48, 25, 3)), atol=4)
+    np.testing.assert_allclose(loaded[52:, :, :3], 0, atol=0.02)
 
 
 def test_bomb_is_refused_before_it_is_decoded(tmp_path):

@@ -74,9 +74,12 @@ def decode_pil(picture: Image.Image, name: str, max_side: int | None = None) -> 
         )
     with _quiet():
         try:
+            if max_side is not None and picture.format == "JPEG":
+                picture.draft(picture.mode, (max_side, max_side))  # decodes at a half, quarter or eighth: less memory
             picture.load()
             upright = _upright(picture)
-            return _to_rgba(upright, max_side), upright.size
+            turned = upright.size != picture.size
+            return _to_rgba(upright, max_side), (height, width) if turned else (width, height)
         except Exception as error:  # Pillow's decoders raise nearly every type of exception on corrupt files
             raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
 
