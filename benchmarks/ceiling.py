@@ -16,14 +16,13 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from oracle import OraclePrior, compare, rgba, unseen_cameras
-
 from gaussmith.io.image import save_image
 from gaussmith.picture import prepare
 from gaussmith.priors.base import Prior
 from gaussmith.recipes import dreamgaussian
 from gaussmith.synth.objects import EXAMPLES as OBJECTS
 from gaussmith.synth.objects import example_mesh, load_objects
+from oracle import OraclePrior, compare, rgba, unseen_cameras
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -46,7 +45,8 @@ def main() -> None:
     objects = load_objects(args.objects)
     heights = elevations()
     rows = []
-    print(f"{'object':>14} {'PSNR':>6} {'IoU':>6} {'worst':>6} {'ref':>6} {'refIoU':>6} {'copy':>6} {'cIoU':>6} {'white':>6} {'s':>5}")
+    titles = ("PSNR", "IoU", "worst", "ref", "refIoU", "copy", "cIoU", "white", "s")
+    print(f"{'object':>14} " + " ".join(f"{title:>6}" for title in titles))
     for name in OBJECTS:
         if args.only and Path(name).stem not in args.only.split(","):
             continue
@@ -78,13 +78,15 @@ def main() -> None:
         print(f"{Path(name).stem:>14} " + _figures(row), flush=True)
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
-            pairs = [torch.cat([x[i, ..., :3] + 1 - x[i, ..., 3:] for i in range(0, 24, 4)], dim=1) for x in (truth, made)]
+            pairs = [
+                torch.cat([x[i, ..., :3] + 1 - x[i, ..., 3:] for i in range(0, 24, 4)], dim=1) for x in (truth, made)
+            ]
             save_image(args.out / f"{Path(name).stem}.png", torch.cat(pairs).clamp(0, 1))
     print(f"{'mean':>14} " + _figures(torch.tensor(rows).mean(dim=0).tolist()))
 
 
 def _figures(row: list[float]) -> str:
-    widths = ("6.2f", "6.3f", "6.2f", "6.2f", "6.3f", "6.2f", "6.3f", "6.2f", "5.1f")
+    widths = ("6.2f", "6.3f", "6.2f", "6.2f", "6.3f", "6.2f", "6.3f", "6.2f", "6.1f")
     return " ".join(f"{value:{width}}" for value, width in zip(row, widths))
 
 

@@ -214,6 +214,9 @@ def commands_for(args: Sequence[str]) -> dict[str, Callable[..., Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return the exit code."""
+    # Before torch is loaded: its OpenMP threads would otherwise spin at every barrier, which on a busy or small machine
+    # slows the whole job several times over; waiting passively costs next to nothing on an idle one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("GAUSSMITH_DEBUG", "") not in ("", "0")
     args = [a for a in args if a != "--debug"] or ["--help"]

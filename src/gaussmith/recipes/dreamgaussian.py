@@ -38,7 +38,9 @@ from gaussmith.render.mesh import render_mesh
 from gaussmith.render.splat import rasterize
 from gaussmith.surface import check, extract_mesh
 from gaussmith.texture import refine
+from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.bake_splat import texture_from_gaussians
+from gaussmith.texture.seams import equalise_seams
 from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
 from gaussmith.train.schedules import log_lerp, staged
@@ -183,8 +185,7 @@ def run(
             gaussians, counts = distill(job, saved)
         store("mesh", 0, checkpoint.with_prefix("gaussians", gaussians.tensors()), counts=counts)
     if saved and stage == "refine":
-        parts = checkpoint.section("mesh", saved.tensors)
-        mesh = Mesh(**parts)
+        mesh = Mesh(**checkpoint.section("mesh", saved.tensors))  # type: ignore[arg-type]
     else:
         with _timed("mesh", None, on_event, seconds):
             mesh = extract_mesh(gaussians, resolution=config.resolution, max_faces=config.max_faces)
@@ -324,7 +325,8 @@ def refine_texture(
         if step % config.save_every == 0 and step < config.refine_steps:
             state = _with_mesh(gaussians, mesh.with_(albedo=texture))
             job.store("refine", step, state, generator, counts=counts)
-    return mesh.with_(albedo=texture)
+    # Views meet at chart borders: what stage 2 moved on one side only is evened out again.
+    return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, config.texture_size)))
 
 
 def _spread(view: refine.View, mask: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,9 @@ def run(
 def _load(folder: Path) -> Views:
     paths = sorted(folder.glob("*.npz"))
     if not paths:
-        raise UserError(f"There are no rendered views in {folder}; render them first (`gaussmith train-prior --objects`).")
+        raise UserError(
+            f"There are no rendered views in {folder}; render them first (`gaussmith train-prior --objects`)."
+        )
     return load_views(paths)
 
 
@@ -114,10 +117,7 @@ class _State:
     """Float32 masters, their moving average and moments, and the network that computes in bf16."""
 
     def __init__(self, network: NetworkConfig, config: Config, device: str) -> None:
-        # The one place where torch's global generator matters: layers draw their initial weights from it.
-        with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(config.seed)
-            model = PriorNetwork(network).to(device, memory_format=torch.channels_last)
+        model = initial_network(network, config.seed).to(device).to_channels_last()
         self.config, self.step = config, 0
         self.masters = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.average = {name: p.clone() for name, p in self.masters.items()}
@@ -174,6 +174,23 @@ class _State:
                     "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(master),
                 }
             torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
+
+
+def initial_network(config: NetworkConfig, seed: int) -> PriorNetwork:
+    """A network with the weights of that seed, drawn from a generator of our own: PyTorch's layers draw theirs from the
+    global one. Same distributions: uniform within 1/sqrt(fan in); norms, position codes and zero layers as built."""
+    network = PriorNetwork(config)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)) and bool(module.weight.any()):
+                bound = module.weight[0].numel() ** -0.5
+                for p in module.parameters():
+                    p.copy_((torch.rand(p.shape, generator=random) * 2 - 1) * bound)
+        for name, p in network.named_parameters():
+            if name.endswith("position"):
+                p.copy_(torch.randn(p.shape, generator=random) * 0.02)
+    return network
 
 
 def _rate(config: Config, step: int, steps: int) -> float:
@@ -234,7 +251,9 @@ def draw_batch(views: Views, references: int, targets: int, random: np.random.Ge
     """
     per_object = views.azimuth.shape[1]
     if targets >= per_object:
-        raise ValueError(f"{targets} targets and a reference need {targets + 1} views an object, there are {per_object}")
+        raise ValueError(
+            f"{targets} targets and a reference need {targets + 1} views an object, there are {per_object}"
+        )
     objects = random.integers(0, len(views.index), references)
     rows = np.stack([random.permutation(per_object) for _ in objects])
     # The first usable view of each shuffled row becomes the reference; where none is usable, simply the first.
@@ -269,7 +288,9 @@ def _to_signed(pictures: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(prior: EmbeddedPrior, views: Views, seed: int = 0, objects: int = 48, targets: int = 2) -> dict[str, float]:
+def evaluate(
+    prior: EmbeddedPrior, views: Views, seed: int = 0, objects: int = 48, targets: int = 2
+) -> dict[str, float]:
     """The training gates on held-out objects.
 
     Returns: draft_psnr, sample_psnr, copy_psnr (on white, dB, elevation-limited as the shards are), sample_iou,
@@ -290,7 +311,7 @@ def evaluate(prior: EmbeddedPrior, views: Views, seed: int = 0, objects: int = 4
     draft_rgba = F.interpolate(torch.cat([draft[:, 1:4], draft[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
     picture = noise
     times = torch.linspace(1, 0, 21)
-    for now, then in zip(times[:-1], times[1:]):
+    for now, then in pairwise(times):
         c, s = torch.cos(now * math.pi / 2), torch.sin(now * math.pi / 2)
         v = _predict(model, encoded, batch, picture, now.expand(len(batch.owner)), 0.0)
         clean, eps = (c * picture - s * v).clamp(-1, 1), s * picture + c * v

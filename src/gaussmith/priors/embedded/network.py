@@ -2,8 +2,9 @@
 
 Shape of the method: GeNVS (Chan et al. 2023, arXiv 2304.02602). The reference [4,64,64] is encoded once into a feature
 volume over its own frustum; the volume is rendered from the target camera to a 32x32 feature picture; a UNet denoises
-the 64x64 RGBA target beside it. The first four composited channels are trained to be the target's RGBA by themselves, so geometry
-is learned by direct supervision and the denoiser starts from a 3D-consistent draft: pose is obeyed by construction.
+the 64x64 RGBA target beside it. The first four composited channels are trained to be the target's RGBA by themselves,
+a draft. Geometry is thus learned by direct supervision, and the denoiser corrects a 3D-consistent guess: pose is obeyed
+by construction.
 
 Pictures are premultiplied RGBA scaled to [-1,1]. Times t in [0,1]: x_t = cos(pi t/2) x_0 + sin(pi t/2) eps; the
 network predicts v = cos(pi t/2) eps - sin(pi t/2) x_0 (Salimans & Ho 2022), which at t = 1 is -x_0: the terminal
@@ -67,8 +68,7 @@ class Block(nn.Module):
         self.modulation = nn.Linear(embedding, 2 * width) if embedding else None
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        _start_at_zero(self.second)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.first(self.norm(x))
@@ -88,8 +88,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.reference = nn.Linear(width, 2 * width) if reference else None
         self.out = nn.Linear(width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        _start_at_zero(self.out)
 
     def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         batch, width, height, columns = x.shape
@@ -109,8 +108,9 @@ class UNet(nn.Module):
 
     def __init__(self, widths: tuple[int, int, int], blocks: int, embedding: int, reference: bool) -> None:
         super().__init__()
-        down, up, width = [], [], widths[0]
-        skips = []
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        width, skips = widths[0], []
         for level, w in enumerate(widths):
             for _ in range(blocks):
                 down.append(Block(width, w, embedding))
@@ -129,7 +129,9 @@ class UNet(nn.Module):
                 width = widths[level - 1]
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, embedding: Tensor | None = None, tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Features at full and at the coarsest resolution."""
         skips = []
         for layer in self.down:
@@ -162,18 +164,26 @@ class PriorNetwork(nn.Module):
         self.volume_norm = ChannelNorm(base)
         self.volume_out = nn.Conv2d(base, config.volume_channels * config.volume_depth, 3, padding=1)
         self.tokens_out = nn.Linear(coarse, config.denoiser_widths[2])
-        self.time = nn.Sequential(nn.Linear(64 + 7, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding))
+        self.time = nn.Sequential(
+            nn.Linear(64 + 7, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)
+        )
         base = config.denoiser_widths[0]
         self.denoiser_in = nn.Conv2d(16 + config.volume_channels, base, 3, padding=1)
         self.denoiser = UNet(config.denoiser_widths, config.denoiser_blocks, config.embedding, reference=True)
         self.denoiser_norm = ChannelNorm(base)
         self.denoiser_out = nn.Conv2d(base, 16, 3, padding=1)
-        nn.init.zeros_(self.denoiser_out.weight)
-        nn.init.zeros_(self.denoiser_out.bias)
+        _start_at_zero(self.denoiser_out)
 
     @property
     def dtype(self) -> torch.dtype:
         return self.encoder_in.weight.dtype
+
+    def to_channels_last(self) -> PriorNetwork:
+        """Convolution weights in channels-last memory, in place: what CPU and GPU convolutions are quickest with."""
+        for p in self.parameters():
+            if p.ndim == 4:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
+        return self
 
     def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
         """Digest references [R,4,64,64] in [-1,1] taken at elevations [R] degrees."""
@@ -214,7 +224,16 @@ class PriorNetwork(nn.Module):
         x = torch.cat([_unshuffle(noisy), draft * mask], dim=1).to(self.dtype)
         x = self.denoiser_in(x.contiguous(memory_format=torch.channels_last))
         fine, _ = self.denoiser(x, embedding, tokens * keep[:, None, None].to(self.dtype))
-        return F.pixel_shuffle(self.denoiser_out(F.silu(self.denoiser_norm(fine))), 2).float()
+        v = F.pixel_shuffle(self.denoiser_out(F.silu(self.denoiser_norm(fine))), 2).float()
+        # The draft is already a guess at x0, and v = alpha eps - sigma x0: only what it lacks is left to the UNet.
+        guess = F.interpolate(torch.cat([draft[:, 1:4], draft[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
+        return v - torch.sin(t * math.pi / 2)[:, None, None, None] * mask * (guess * 2 - 1)
+
+
+def _start_at_zero(layer: nn.Conv2d | nn.Linear) -> None:
+    """The layer adds nothing until it has learned something."""
+    for p in layer.parameters():
+        nn.init.zeros_(p)
 
 
 def pose_features(azimuth: Tensor, reference_elevation: Tensor, elevation: Tensor) -> Tensor:

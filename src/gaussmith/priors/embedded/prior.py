@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,8 +72,8 @@ class EmbeddedPrior:
         if scale == 1.0:
             v = self.network.denoise(noisy, t, draft, tokens, pose, given)
         else:
-            twice = [torch.cat([x, x]) for x in (noisy, t, draft, tokens, pose)]
-            cond, null = self.network.denoise(*twice, keep=torch.cat([given, 0 * given])).chunk(2)
+            pair = (noisy, noisy), (t, t), (draft, draft), (tokens, tokens), (pose, pose), (given, 0 * given)
+            cond, null = self.network.denoise(*map(torch.cat, pair)).chunk(2)
             v = cfg(null, cond, scale)
         return x0_from_v(noisy, v, self.schedule.level(t)).clamp(-1, 1)
 
@@ -96,7 +97,9 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
         UserError: the file is missing or is not such a file.
     """
     if not path.is_file():
-        raise UserError(f"The prior's weights are missing at {path}; reinstall gaussmith or run `gaussmith train-prior`.")
+        raise UserError(
+            f"The prior's weights are missing at {path}; reinstall gaussmith or run `gaussmith train-prior`."
+        )
     if path.stat().st_size > _MAX_BYTES:
         raise UserError(f"{path} is larger than any embedded prior; give the weights.safetensors of `train-prior`.")
     try:
@@ -104,33 +107,34 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         known = {f.name for f in fields(NetworkConfig)}
-        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["network"]).items()}
+        sizes: dict[str, Any] = json.loads(metadata["network"])
+        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
         network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
         network.load_state_dict(tensors)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not hold an embedded prior ({reason}); reinstall gaussmith.") from error
-    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = network.to(device).to_channels_last().eval().requires_grad_(False)
     if precision == "bfloat16" or (precision == "auto" and _bfloat16_is_quicker(network)):
         network = network.bfloat16()
     return EmbeddedPrior(network)
 
 
 def _bfloat16_is_quicker(network: PriorNetwork) -> bool:
-    """Time one coarse block both ways: bf16 convolutions fly where the CPU has AMX or AVX512-BF16 and crawl elsewhere."""
+    """Time a convolution both ways: bf16 flies where the CPU has AMX or AVX512-BF16, and crawls elsewhere."""
     device = network.encoder_in.weight.device
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)
+        weight = torch.zeros(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
         x = torch.zeros(2, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
         with torch.no_grad():
-            conv(x)
+            F.conv2d(x, weight, padding=1)
             runs = []
             for _ in range(5):
                 start = time.perf_counter()
-                conv(x)
+                F.conv2d(x, weight, padding=1)
                 runs.append(time.perf_counter() - start)
         seconds[dtype] = min(runs)
     return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

@@ -23,7 +23,9 @@ HALF_DEPTH = 0.65  # the volume covers camera depths 2 -+ 0.65: the bounding sph
 DENSITY_SHIFT = 1.0  # softplus(raw - 1): an untrained volume starts thin enough for light to reach its back
 
 
-def frustum_coordinates(azimuth: Tensor, reference_elevation: Tensor, elevation: Tensor, side: int, steps: int) -> Tensor:
+def frustum_coordinates(
+    azimuth: Tensor, reference_elevation: Tensor, elevation: Tensor, side: int, steps: int
+) -> Tensor:
     """Where the samples of the target rays lie in the reference frustum.
 
     Args:
@@ -88,7 +90,7 @@ def _sample(volume, x, y, z, base, weight):
     fx = (x + 1) * np.float32(0.5) * width - np.float32(0.5)
     fy = (y + 1) * np.float32(0.5) * height - np.float32(0.5)
     fz = (z + 1) * np.float32(0.5) * depth - np.float32(0.5)
-    x0, y0, z0 = int(math.floor(fx)), int(math.floor(fy)), int(math.floor(fz))
+    x0, y0, z0 = math.floor(fx), math.floor(fy), math.floor(fz)
     tx, ty, tz = np.float32(fx - x0), np.float32(fy - y0), np.float32(fz - z0)
     corner = 0
     for dz in range(2):
