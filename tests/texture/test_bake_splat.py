@@ -27,7 +27,8 @@ def test_views_match_the_rasteriser_one_by_one() -> None:
 
 
 def test_the_textured_mesh_looks_as_the_splat_from_an_unseen_view() -> None:
-    mesh = texture_from_gaussians(MESH, SPLAT, 128, view_size=128)
+    mesh, coverage = texture_from_gaussians(MESH, SPLAT, 128, view_size=128)
+    assert coverage > 0.9
     assert mesh.albedo is not None and mesh.albedo.shape == (128, 128, 3)
     assert torch.equal(mesh.faces, MESH.faces) and torch.equal(mesh.vertices, MESH.vertices)
     camera = orbit(70.0, 20.0, width=64)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from gaussmith.surface import check, extract_mesh
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.bake_splat import texture_from_gaussians
-from gaussmith.texture.seams import equalise_seams
+from gaussmith.texture.seams import equalise_seams, seam_error
 from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
 from gaussmith.train.schedules import log_lerp, staged
@@ -108,6 +109,10 @@ PRESETS: dict[str, Config] = {
 }
 
 
+# What density control and the optimiser did over a run, in the report's words.
+_COUNTED = ("cloned", "split", "pruned", "mended", "removed", "bad_gradients")
+
+
 @dataclass
 class Result:
     """What a run made: the Gaussians, the textured mesh, the prepared picture and the report."""
@@ -137,6 +142,7 @@ class _Job:
     condition: Any
     on_event: OnEvent
     store: Callable[..., None]
+    facts: dict[str, Any]
 
 
 def run(
@@ -161,57 +167,64 @@ def run(
     settings = {"config": asdict(config), "elevation": elevation, "prior": prior.name, "picture": _digest(prepared)}
     path = None if checkpoint_dir is None else checkpoint_dir / "checkpoint.safetensors"
 
-    def store(stage: str, step: int, tensors: dict[str, Tensor], generator: torch.Generator | None = None, **meta: Any):
-        if path is not None:
-            meta |= {"stage": stage, "step": step}
-            checkpoint.save(path, tensors, meta, config=settings, generators={"main": generator} if generator else None)
-
     saved = None
     if resume and path is not None and path.is_file():
         saved = checkpoint.load(path, config=settings)
     elif resume:
         on_event(Warned("There is no checkpoint to resume from; starting from the beginning."))
-    reference = crop_to_prior(_premultiplied(prepared).permute(2, 0, 1))
-    job = _Job(config, prepared, prior, elevation, prior.condition(reference, elevation), on_event, store)
-
-    seconds: dict[str, float] = {}
-    counts: dict[str, int] = {}
+    # What the report will tell of stages that a resumed run does not repeat.
+    facts: dict[str, Any] = saved.meta["facts"] if saved else {"density": dict.fromkeys(_COUNTED, 0), "seconds": {}}
     stage = saved.meta["stage"] if saved else "gaussians"
+
+    def store(stage: str, step: int, tensors: dict[str, Tensor], generator: torch.Generator | None = None) -> None:
+        if path is not None:
+            meta = {"stage": stage, "step": step, "facts": facts}
+            checkpoint.save(path, tensors, meta, config=settings, generators={"main": generator} if generator else None)
+
+    reference = crop_to_prior(_premultiplied(prepared).permute(2, 0, 1))
+    condition = prior.condition(reference, elevation)
+    job = _Job(config, prepared, prior, elevation, condition, on_event, store, facts)
+
     if saved and stage != "gaussians":
         gaussians = Gaussians(**checkpoint.section("gaussians", saved.tensors))
-        counts = saved.meta["counts"]
     else:
-        with _timed("gaussians", config.steps, on_event, seconds):
-            gaussians, counts = distill(job, saved)
-        store("mesh", 0, checkpoint.with_prefix("gaussians", gaussians.tensors()), counts=counts)
+        with _timed(job, "gaussians", config.steps):
+            gaussians = distill(job, saved)
+        store("mesh", 0, checkpoint.with_prefix("gaussians", gaussians.tensors()))
     if saved and stage == "refine":
         mesh = Mesh(**checkpoint.section("mesh", saved.tensors))  # type: ignore[arg-type]
     else:
-        with _timed("mesh", None, on_event, seconds):
+        with _timed(job, "mesh"):
             mesh = extract_mesh(gaussians, resolution=config.resolution, max_faces=config.max_faces)
-        with _timed("texture", None, on_event, seconds):
-            mesh = texture_from_gaussians(mesh, gaussians, config.texture_size)
-        store("refine", 0, _with_mesh(gaussians, mesh), counts=counts)
-    with _timed("refine", config.refine_steps, on_event, seconds):
-        mesh = refine_texture(job, gaussians, mesh, saved if stage == "refine" else None, counts)
+        with _timed(job, "texture"):
+            mesh, facts["coverage"] = texture_from_gaussians(mesh, gaussians, config.texture_size)
+        store("refine", 0, _with_mesh(gaussians, mesh))
+    with _timed(job, "refine", config.refine_steps):
+        mesh = refine_texture(job, gaussians, mesh, saved if stage == "refine" else None)
+    assert mesh.albedo is not None
+    seams = seam_error(mesh.albedo, mesh)
     report = {
         "settings": asdict(config),
         "seed": config.seed,
         "elevation": elevation,
         "prior": prior.name,
-        "seconds": {k: round(v, 2) for k, v in seconds.items()},
+        "seconds": {k: round(v, 2) for k, v in facts["seconds"].items()},
         "picture": prepared.report(),
-        "gaussians": {"count": len(gaussians), **counts},
+        "gaussians": {"count": len(gaussians), **facts["density"]},
         "mesh": check(mesh).to_dict(),
+        "texture": {
+            "size": config.texture_size,
+            "coverage": round(facts["coverage"], 4),
+            "seam_levels": {"mean": round(seams.mean, 2), "p95": round(seams.p95, 2)},
+        },
         "reference": reference_figures(mesh, prepared, elevation),
     }
     return Result(gaussians, mesh, prepared, elevation, report)
 
 
-def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> tuple[Gaussians, dict[str, int]]:
-    """Stage 1 (section 3.1): Gaussians by score distillation and the reference view. Also what density control did."""
-    config, prior = job.config, job.prior
-    counts = {"cloned": 0, "split": 0, "pruned": 0, "mended": 0, "removed": 0, "bad_gradients": 0}
+def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
+    """Stage 1 (section 3.1): Gaussians by score distillation and the reference view."""
+    config, prior, counts = job.config, job.prior, job.facts["density"]
     generator = torch.Generator().manual_seed(config.seed)
     gaussians = in_ball(config.points, config.ball, generator)
     rates = {
@@ -224,7 +237,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> tuple[Gaus
         gaussians = Gaussians(**checkpoint.section("gaussians", saved.tensors))
         optimizer.restore(checkpoint.section("adam", saved.tensors))
         statistics = density.Statistics(**checkpoint.section("statistics", saved.tensors))
-        generator, first, counts = saved.generators["main"], saved.meta["step"], saved.meta["counts"]
+        generator, first = saved.generators["main"], saved.meta["step"]
 
     heights = elevation_range(job.elevation)
     target = _premultiplied(job.prepared).permute(2, 0, 1)[None]
@@ -270,21 +283,19 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> tuple[Gaus
             gaussians = done.gaussians
             optimizer.rows(done.source)
             statistics = density.Statistics.zeros(gaussians)
-            for key in ("cloned", "split", "pruned", "mended", "removed"):
+            for key in _COUNTED[:-1]:
                 counts[key] += getattr(done, key)
         job.on_event(Step("gaussians", step, {"loss": loss.item(), "gaussians": len(gaussians)}))
         if step % config.save_every == 0 and step < config.steps:
             state = checkpoint.with_prefix("gaussians", gaussians.tensors())
             state |= checkpoint.with_prefix("adam", optimizer.state())
             state |= checkpoint.with_prefix("statistics", vars(statistics))
-            job.store("gaussians", step, state, generator, counts=counts)
+            job.store("gaussians", step, state, generator)
     gaussians, _ = density.prune_faint(gaussians.select(gaussians.finite()), config.densify)
-    return gaussians, counts
+    return gaussians
 
 
-def refine_texture(
-    job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkpoint | None, counts: dict[str, int]
-) -> Mesh:
+def refine_texture(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkpoint | None = None) -> Mesh:
     """Stage 2 (section 3.3): the texture towards denoised renders of itself, and the reference picture; fixed shape."""
     config, prior = job.config, job.prior
     assert mesh.albedo is not None
@@ -324,7 +335,7 @@ def refine_texture(
         job.on_event(Step("refine", step, {"loss": float(change.square().mean())}))
         if step % config.save_every == 0 and step < config.refine_steps:
             state = _with_mesh(gaussians, mesh.with_(albedo=texture))
-            job.store("refine", step, state, generator, counts=counts)
+            job.store("refine", step, state, generator)
     # Views meet at chart borders: what stage 2 moved on one side only is evened out again.
     return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, config.texture_size)))
 
@@ -362,17 +373,11 @@ def _with_mesh(gaussians: Gaussians, mesh: Mesh) -> dict[str, Tensor]:
     return checkpoint.with_prefix("gaussians", gaussians.tensors()) | checkpoint.with_prefix("mesh", parts)
 
 
-class _timed:
-    """Announce a stage and record its seconds."""
-
-    def __init__(self, stage: str, steps: int | None, on_event: OnEvent, seconds: dict[str, float]) -> None:
-        self.stage, self.steps, self.on_event, self.seconds = stage, steps, on_event, seconds
-
-    def __enter__(self) -> None:
-        self.started = time.monotonic()
-        self.on_event(StageStarted(self.stage, self.steps))
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.seconds[self.stage] = time.monotonic() - self.started
-        if kind is None:
-            self.on_event(StageFinished(self.stage, self.seconds[self.stage]))
+@contextmanager
+def _timed(job: _Job, stage: str, steps: int | None = None) -> Iterator[None]:
+    """Announce a stage and record its seconds; those of an interrupted run are not known to the one that resumes it."""
+    started = time.monotonic()
+    job.on_event(StageStarted(stage, steps))
+    yield
+    job.facts["seconds"][stage] = time.monotonic() - started
+    job.on_event(StageFinished(stage, job.facts["seconds"][stage]))

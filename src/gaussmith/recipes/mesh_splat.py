@@ -64,6 +64,6 @@ def run(config: Config, gaussians: Gaussians, on_event: OnEvent = ignore) -> Mes
 
     started = time.monotonic()
     on_event(StageStarted("texture"))
-    mesh = texture_from_gaussians(mesh, centred, config.texture_size)
-    on_event(StageFinished("texture", time.monotonic() - started))
+    mesh, coverage = texture_from_gaussians(mesh, centred, config.texture_size)
+    on_event(StageFinished("texture", time.monotonic() - started, {"coverage": coverage}))
     return fit.undo(mesh)

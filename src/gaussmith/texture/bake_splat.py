@@ -16,7 +16,9 @@ from gaussmith.texture.unwrap import unwrap
 from gaussmith.views import baking_ring
 
 
-def texture_from_gaussians(mesh: Mesh, gaussians: Gaussians, size: int = 1024, *, view_size: int = 512) -> Mesh:
+def texture_from_gaussians(
+    mesh: Mesh, gaussians: Gaussians, size: int = 1024, *, view_size: int = 512
+) -> tuple[Mesh, float]:
     """Unwrap a mesh and colour it from 26 renders of its Gaussians (DreamGaussian, section 3.3).
 
     What no view saw continues the colours around it; the two sides of every chart border are made to agree.
@@ -28,7 +30,7 @@ def texture_from_gaussians(mesh: Mesh, gaussians: Gaussians, size: int = 1024, *
         view_size: side of the renders in pixels (DreamGaussian: 512).
 
     Returns:
-        The mesh with uv, uv_faces and albedo [size,size,3].
+        The mesh with uv, uv_faces and albedo [size,size,3]; and the share of its texels, in [0,1], that some view saw.
 
     Raises:
         UserError: the mesh has no surface to unwrap.
@@ -36,7 +38,7 @@ def texture_from_gaussians(mesh: Mesh, gaussians: Gaussians, size: int = 1024, *
     unwrapped = unwrap(mesh, size)
     baked = bake_gaussians(unwrapped, gaussians, size, view_size)
     albedo = fill(baked.albedo, baked.weight, unwrapped, baked.atlas)
-    return unwrapped.with_(albedo=equalise_seams(albedo, unwrapped, baked.atlas))
+    return unwrapped.with_(albedo=equalise_seams(albedo, unwrapped, baked.atlas)), baked.coverage
 
 
 def bake_gaussians(mesh: Mesh, gaussians: Gaussians, size: int, view_size: int = 512) -> Baked:
