@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import fast_simplification
 import numpy as np
 import torch
 from skimage.measure import marching_cubes
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from gaussmith.mesh import Mesh
 from gaussmith.render.mesh import render_mesh
+from gaussmith.surface.simplify import decimate
 from gaussmith.synth.objects import example_mesh, example_objects, load_objects
 from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.backproject import bake
@@ -45,11 +45,11 @@ def procedural(faces: int = 20_000) -> Mesh:
     fin = 0.5 * np.exp(-(((x - 0.5) / 0.15) ** 2 + ((y - 0.3) / 0.3) ** 2 + (z / 0.2) ** 2))
     field = body + fin + 0.03 * np.sin(20 * x) * np.sin(18 * y) * np.sin(22 * z)
     vertices, triangles, _, _ = marching_cubes(field.astype(np.float32), 0.45, gradient_direction="ascent")
-    vertices, triangles = fast_simplification.simplify(vertices, triangles.astype(np.int32), target_count=faces)
+    vertices, triangles = decimate(vertices.astype(np.float64), triangles.astype(np.int64), faces)
     points = torch.from_numpy(vertices).float()
     points = (points - (points.amin(0) + points.amax(0)) / 2) * (1.2 / (points.amax(0) - points.amin(0)).max())
     colours = 0.5 + 0.45 * torch.sin(points * torch.tensor([13.0, 17.0, 11.0]) + 7 * points.roll(1, dims=-1))
-    return Mesh(points, torch.from_numpy(triangles.astype(np.int64)), vertex_colors=colours)
+    return Mesh(points, torch.from_numpy(triangles), vertex_colors=colours)
 
 
 def unseen_views() -> OrbitView:

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 
-import numba
 import torch
 
 from gaussmith.camera import orbit
@@ -48,7 +47,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     texture = torch.rand(1024, 1024, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    print(f"{numba.get_num_threads()} threads; milliseconds a view, least of {REPEATS}")
+    print(f"{torch.get_num_threads()} threads; milliseconds a view, least of {REPEATS}")
     print(f"{'faces':>8} {'pixels':>8} {'raster':>8} {'render':>8} {'+ gradient':>11}")
     for faces in (1_000, 5_000, 20_000, 100_000):
         mesh = bumpy_sphere(faces)

@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "gaussmith"
 
 FLOORS = {
-    0: {"camera", "views", "gaussians", "mesh", "rotation", "sh", "events", "framing"},
+    0: {"camera", "views", "gaussians", "mesh", "rotation", "sh", "events", "framing", "threads"},
     1: {"render", "density", "fields", "surface", "texture", "losses", "metrics", "io"},
     2: {"diffusion", "priors", "picture", "background"},
     3: {"train", "synth", "preview", "asset"},

@@ -59,7 +59,8 @@ class Config:
         position_rate: first and last rate of the positions, times the paper's spatial scale of 10.
         color_rate, opacity_rate, scale_rate, rotation_rate: Adam's rates.
         sizes: (from progress, picture side) of the novel renders, in multiples of the prior's own side.
-        t_max, t_min: bounds of the annealed time. guidance_scale: None for the prior's own.
+        t_max, t_min: first and last bound of the annealed time (paper: 0.98 and 0.02; below 0.5 a 64-pixel prior only
+            repeats the noise that it is shown). guidance_scale: None for the prior's own.
         sds_weight: of the distillation loss, which is summed over the prior's pixels.
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress.
@@ -83,8 +84,8 @@ class Config:
     scale_rate: float = 0.005
     rotation_rate: float = 0.005
     sizes: tuple[tuple[float, int], ...] = ((0.0, 1), (0.3, 2))
-    t_max: float = 0.98
-    t_min: float = 0.02
+    t_max: float = 0.9
+    t_min: float = 0.5
     guidance_scale: float | None = None
     sds_weight: float = 1.0
     reference_size: int = 384

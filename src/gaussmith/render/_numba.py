@@ -18,7 +18,7 @@ from gaussmith.gaussians import Gaussians
 from gaussmith.render._numba_bin import bin_splats
 from gaussmith.render._numba_blend import blend, blend_backward, gather
 from gaussmith.render._numba_project import CAMERA, RGB_COLUMNS, SPLAT, project, project_backward
-from gaussmith.render._threads import run
+from gaussmith.threads import run
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

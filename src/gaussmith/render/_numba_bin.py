@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gaussmith.render._numba_project import SPLAT
 from gaussmith.render._splat_rules import TILE
-from gaussmith.render._threads import run
+from gaussmith.threads import run
 
 SLACK = 1e-4
 """Added to the squared reach, so that the blend's float32 rounding never meets a tile that is not listed."""

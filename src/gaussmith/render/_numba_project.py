@@ -26,7 +26,7 @@ RGB_COLUMNS = 7
 CAMERA = 19
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _sh_basis(bands, x, y, z, out):
     """Fill out[:bands] with the basis of gaussmith.sh at the unit direction (x, y, z)."""
     out[0] = C0
@@ -43,7 +43,7 @@ def _sh_basis(bands, x, y, z, out):
             out[15] = C3[6] * x * (xx - 3 * yy)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _sh_direction_gradient(bands, x, y, z, w):
     """Gradient of sum_k w[k] basis_k with respect to the direction (x, y, z)."""
     gx, gy, gz = 0.0, 0.0, 0.0
@@ -65,7 +65,7 @@ def _sh_direction_gradient(bands, x, y, z, w):
     return gx, gy, gz
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _rotation_and_axes(quats, log_scales, g, R, S):
     """Fill R with the rotation of quat and S = R diag(scale); returns the unit quaternion and 1 / its length."""
     w, x, y, z = float(quats[g, 0]), float(quats[g, 1]), float(quats[g, 2]), float(quats[g, 3])
@@ -81,7 +81,7 @@ def _rotation_and_axes(quats, log_scales, g, R, S):
     return w, x, y, z, inv
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _to_camera(cams, b, means, g):
     """Camera coordinates of a world point."""
     mx, my, mz = means[g, 0], means[g, 1], means[g, 2]
@@ -91,7 +91,7 @@ def _to_camera(cams, b, means, g):
     return x, y, z
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _linearise(cams, b, width, height, x, y, z, S, M, A):
     """Fill M = J W (2x3, camera projection linearised at the point) and A = M S, whose A A^T is the screen covariance.
 
@@ -110,7 +110,7 @@ def _linearise(cams, b, width, height, x, y, z, S, M, A):
     return u, v
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _covariance(A):
     """Low-passed screen covariance (xx, xy, yy) and its determinant."""
     xx = A[0, 0] * A[0, 0] + A[0, 1] * A[0, 1] + A[0, 2] * A[0, 2] + LOW_PASS
@@ -124,7 +124,7 @@ def _covariance(A):
     return xx, xy, yy, det + LOW_PASS * (xx + yy - LOW_PASS)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _shortest_axis(log_scales, g, R, cams, b, means):
     """Index of the smallest scale and the sign that turns that axis towards the camera."""
     k = 0
@@ -138,7 +138,7 @@ def _shortest_axis(log_scales, g, R, cams, b, means):
     return k, (1.0 if facing >= 0 else -1.0)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _direction(cams, b, means, g):
     """Unit vector from the camera to the point, and 1 / distance."""
     x, y, z = means[g, 0] - cams[b, 16], means[g, 1] - cams[b, 17], means[g, 2] - cams[b, 18]
@@ -146,7 +146,7 @@ def _direction(cams, b, means, g):
     return x * inv, y * inv, z * inv, inv
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _colors(sh, g, basis, splats, b):
     """Fill the colour columns of a splat; returns whether they are below LIMIT."""
     fine = True
@@ -207,7 +207,7 @@ def project(worker, workers, means, log_scales, quats, logits, sh, cams, width, 
             radii[b, g] = math.sqrt(r2 * (half + math.sqrt(max(half * half - det, 0.0))))
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _color_gradient(cams, b, means, sh, g, g_splats, basis, weights, g_sh, g_mean):
     """Add to g_sh[g] and, through the viewing direction, to g_mean."""
     bands = sh.shape[1]
@@ -231,7 +231,7 @@ def _color_gradient(cams, b, means, sh, g, g_splats, basis, weights, g_sh, g_mea
         g_mean[2] += (gz - along * dz) * inv
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_splats, g_S, g_mean):
     """Add the gradient through position, depth and covariance to g_S [3,3] and g_mean [3]."""
     x, y, z = _to_camera(cams, b, means, g)
@@ -267,7 +267,7 @@ def _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_spl
         g_mean[k] += cams[b, k] * gx + cams[b, 3 + k] * gy + cams[b, 6 + k] * gz
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _quat_gradient(w, x, y, z, inv, G):
     """Gradient of the unnormalised quaternion from the gradient G of its rotation matrix."""
     gw = 2 * (x * (G[2, 1] - G[1, 2]) + y * (G[0, 2] - G[2, 0]) + z * (G[1, 0] - G[0, 1]))
@@ -281,7 +281,7 @@ def _quat_gradient(w, x, y, z, inv, G):
     return (gw - along * w) * inv, (gx - along * x) * inv, (gy - along * y) * inv, (gz - along * z) * inv
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def _saturate(value):
     """Into the range of float32: a huge gradient stays finite."""
     return min(max(value, -3e38), 3e38)

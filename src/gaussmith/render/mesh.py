@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from gaussmith.camera import Camera
 from gaussmith.mesh import Mesh
 from gaussmith.render import _mesh_numba as kernels
+from gaussmith.threads import run
 
 NEAR = 0.01  # world units; the object's nearest point is about 1.4 from the default camera
 LIGHT_GREY = 0.8
@@ -53,18 +53,21 @@ def rasterize_mesh(vertices: Tensor, faces: Tensor, camera: Camera) -> Fragments
     if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices.shape[0]):
         raise ValueError(f"face indices must be in [0, {vertices.shape[0]})")
     views, height, width = len(camera), camera.height, camera.width
-    face = torch.empty(views, height, width, dtype=torch.int64)
-    barycentric = torch.empty(views, height, width, 3)
-    depth = torch.empty(views, height, width)
+    face = torch.full((views, height, width), -1)
+    barycentric = torch.zeros(views, height, width, 3)
+    depth = torch.zeros(views, height, width)
     points, triangles = _host(vertices.float()), _host(faces)
     projections = _host(camera.K.double() @ camera.w2c[:, :3].double())
     step = max(1, _SETUP_FACES // max(1, faces.shape[0]))
     for start in range(0, views, step):
         part = slice(start, start + step)
-        projected = kernels.project(points, projections[part])
-        edges, boxes = kernels.setup(projected, triangles, NEAR, height, width)
         outputs = (face[part].numpy(), barycentric[part].numpy(), depth[part].numpy())
-        kernels.draw(projected, triangles, edges, boxes, NEAR, *outputs)
+        projected = np.empty((len(outputs[0]), len(points), 3))
+        run(kernels.project, points, projections[part], projected)
+        edges = np.empty((len(projected), len(triangles), 3, 3))
+        boxes = np.zeros((len(projected), len(triangles), 4), np.int32)
+        run(kernels.setup, projected, triangles, NEAR, height, width, edges, boxes)
+        run(kernels.draw, projected, triangles, edges, boxes, NEAR, *outputs)
     return Fragments(*(output.to(vertices.device) for output in (face, barycentric, depth)))
 
 
@@ -80,8 +83,9 @@ def interpolate(attributes: Tensor, faces: Tensor, fragments: Fragments, side: i
     the fragments are samples, side x side of them a pixel, and the result [B,H/side,W/side,C] is their sum.
     """
     face, barycentric = _host(fragments.face), _host(fragments.barycentric)
-    values = kernels.interpolate(_host(attributes.float()), _host(faces), face, barycentric, side)
-    return torch.from_numpy(values).to(fragments.face.device)
+    values = torch.zeros(len(face), face.shape[1] // side, face.shape[2] // side, attributes.shape[1])
+    run(kernels.interpolate, _host(attributes.float()), _host(faces), face, barycentric, side, values.numpy())
+    return values.to(fragments.face.device)
 
 
 class _Lookup(torch.autograd.Function):
@@ -90,16 +94,18 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, texture: Tensor, uv: Tensor, drawn: Tensor, side: int) -> Tensor:
         ctx.save_for_backward(uv, drawn)
-        ctx.side, ctx.size, ctx.device = side, texture.shape[:2], texture.device
-        return torch.from_numpy(kernels.lookup(_host(texture), _host(uv), _host(drawn), side))
+        ctx.side, ctx.shape, ctx.device = side, texture.shape, texture.device
+        batch, height, width = drawn.shape
+        out = torch.zeros(batch, height // side, width // side, texture.shape[2], dtype=texture.dtype)
+        run(kernels.lookup, _host(texture), _host(uv), _host(drawn), side, out.numpy())
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         uv, drawn = (_host(saved) for saved in ctx.saved_tensors)
-        height, width = ctx.size
-        stripes = numba.get_num_threads()
-        texture = kernels.lookup_backward(_host(gradients[0]), uv, drawn, ctx.side, height, width, stripes)
-        return torch.from_numpy(texture).to(ctx.device), None, None, None
+        texture = torch.zeros(ctx.shape, dtype=gradients[0].dtype)
+        run(kernels.lookup_backward, _host(gradients[0]), uv, drawn, ctx.side, texture.numpy())
+        return texture.to(ctx.device), None, None, None
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
@@ -210,9 +216,11 @@ def _geometry(mesh: Mesh, camera: Camera, fragments: Fragments, side: int) -> tu
         normals, faces = mesh.face_normals(), torch.arange(len(mesh.faces))[:, None].expand(-1, 3)
     rays = (camera.c2w[0, :3, :3].double() @ torch.linalg.inv(camera.K[0].double())).float()
     face, barycentric, nearest = (_host(t[0]) for t in (fragments.face, fragments.barycentric, fragments.depth))
-    outputs = kernels.geometry(_host(normals.float()), _host(faces), face, barycentric, nearest, _host(rays), side)
-    count, depth, normal = (torch.from_numpy(output)[None] for output in outputs)
-    return count[..., None], depth[..., None], normal
+    size = camera.height // side, camera.width // side
+    count, depth, normal = torch.zeros(1, *size, 1), torch.zeros(1, *size, 1), torch.zeros(1, *size, 3)
+    samples = (_host(normals.float()), _host(faces), face, barycentric, nearest, _host(rays), side)
+    run(kernels.geometry, *samples, count[0, ..., 0].numpy(), depth[0, ..., 0].numpy(), normal[0].numpy())
+    return count, depth, normal
 
 
 def _clay(normals: Tensor, camera: Camera) -> Tensor:

@@ -4,8 +4,8 @@ d(x) = sum_i alpha_i exp(-1/2 (x-m_i)^T Sigma_i^-1 (x-m_i)), DreamGaussian (Tang
 space is cut into blocks of 8^3 nodes and a block only meets the Gaussians that reach into it; unlike there, the reach
 is no fixed overlap factor but the ellipsoid on which a Gaussian has fallen to CUTOFF, so the sum is complete.
 
-Axes: arrays are [x,y,z]; "index units" count grid nodes from the origin node. Kernels are parallel over blocks and add
-the Gaussians of a block in their given order: the result does not depend on the number of threads.
+Axes: arrays are [x,y,z]; "index units" count grid nodes from the origin node. Threads share the blocks and add the
+Gaussians of a block in their given order: the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scipy import ndimage
 from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians
 from gaussmith.rotation import quat_to_matrix
+from gaussmith.threads import run
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -156,7 +157,7 @@ def density_grid(field: Field, grid: Grid) -> F32:
     blocks = tuple(-(-n // BLOCK) for n in grid.shape)
     tiles = np.zeros((blocks[0] * blocks[1] * blocks[2], BLOCK, BLOCK, BLOCK), np.float32)
     for starts, ids, packed in _batches(field, grid, blocks):
-        _grid_kernel(tiles, starts, ids, packed, blocks[1], blocks[2])
+        run(_grid_kernel, tiles, starts, ids, packed, blocks[1], blocks[2])
     nodes = tiles.reshape(*blocks, BLOCK, BLOCK, BLOCK).transpose(0, 3, 1, 4, 2, 5)
     nodes = nodes.reshape(blocks[0] * BLOCK, blocks[1] * BLOCK, blocks[2] * BLOCK)
     return np.ascontiguousarray(nodes[: grid.shape[0], : grid.shape[1], : grid.shape[2]])
@@ -168,7 +169,7 @@ def density_at(field: Field, grid: Grid, points: NDArray) -> tuple[F64, F64]:
     index = grid.to_index(points)
     value, gradient = np.zeros(len(index)), np.zeros((len(index), 3))
     for starts, ids, packed in _batches(field, grid, blocks):
-        _point_kernel(value, gradient, index, starts, ids, packed, *blocks)
+        run(_point_kernel, value, gradient, index, starts, ids, packed, *blocks)
     return value, gradient / grid.spacing
 
 
@@ -238,10 +239,10 @@ def _exp(x):
     return e * e
 
 
-@nb.njit(parallel=True, fastmath=True, cache=True)
-def _grid_kernel(tiles, starts, ids, packed, blocks_y, blocks_z):
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _grid_kernel(worker, workers, tiles, starts, ids, packed, blocks_y, blocks_z):
     half = np.float32(-0.5)
-    for b in nb.prange(len(tiles)):
+    for b in range(worker, len(tiles), workers):
         x0 = np.float32(b // (blocks_y * blocks_z) * BLOCK)
         y0 = np.float32(b // blocks_z % blocks_y * BLOCK)
         z0 = np.float32(b % blocks_z * BLOCK)
@@ -272,10 +273,10 @@ def _grid_kernel(tiles, starts, ids, packed, blocks_y, blocks_z):
                         row[t] += opacity * _exp(half * (b0 * b0 + b1 * b1 + b2 * b2))
 
 
-@nb.njit(parallel=True, cache=True)
-def _point_kernel(value, gradient, index, starts, ids, packed, blocks_x, blocks_y, blocks_z):
-    for p in nb.prange(len(index)):
-        x, y, z = index[p]
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _point_kernel(worker, workers, value, gradient, index, starts, ids, packed, blocks_x, blocks_y, blocks_z):
+    for p in range(worker * len(index) // workers, (worker + 1) * len(index) // workers):
+        x, y, z = index[p, 0], index[p, 1], index[p, 2]
         bx, by, bz = int(np.floor(x / BLOCK)), int(np.floor(y / BLOCK)), int(np.floor(z / BLOCK))
         if bx < 0 or by < 0 or bz < 0 or bx >= blocks_x or by >= blocks_y or bz >= blocks_z:
             continue

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gaussmith.camera import Camera
 from gaussmith.surface.density_query import BLOCK, Grid
+from gaussmith.threads import run
 
 F32 = NDArray[np.float32]
 
@@ -35,14 +36,14 @@ def peaks(density: F32, grid: Grid, cameras: Camera) -> F32:
     ceiling = blocks.reshape(shape[0], BLOCK, shape[1], BLOCK, shape[2], BLOCK).max(axis=(1, 3, 5))
     # A sample between two blocks reads nodes of both.
     ceiling = ndimage.maximum_filter(ceiling, 3)
-    _march(density, ceiling, start, along, best)
+    run(_march, density, ceiling, start, along, best)
     return best
 
 
-@nb.njit(parallel=True, cache=True)
-def _march(density, ceiling, start, along, best):
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _march(worker, workers, density, ceiling, start, along, best):
     views, height, width, _ = along.shape
-    for line in nb.prange(views * height):
+    for line in range(worker, views * height, workers):
         view, row = line // height, line % height
         for column in range(width):
             d = along[view, row, column]

@@ -78,11 +78,12 @@ def _quadrics(vertices: F64, faces: I64) -> F64:
 @nb.njit(cache=True)
 def _edge_costs(vertices, quadrics, edges):
     """The quadric error of every edge's collapse and the place where it is least."""
-    cost, target = np.empty(len(edges)), np.empty((len(edges), 3))
+    cost, target, q = np.empty(len(edges)), np.empty((len(edges), 3)), np.empty(10)
     for e in range(len(edges)):
-        a, b = edges[e]
-        q = quadrics[a] + quadrics[b]
-        middle = 0.5 * (vertices[a] + vertices[b])
+        a, b = vertices[edges[e, 0]], vertices[edges[e, 1]]
+        middle = 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1]), 0.5 * (a[2] + b[2])
+        for k in range(10):
+            q[k] = quadrics[edges[e, 0], k] + quadrics[edges[e, 1], k]
         w = REGULARISE * (q[0] + q[4] + q[7]) + 1e-30
         # (A + wI) x = w middle - r by Cramer's rule.
         xx, xy, xz, yy, yz, zz = q[0] + w, q[1], q[2], q[4] + w, q[5], q[7] + w
@@ -92,8 +93,7 @@ def _edge_costs(vertices, quadrics, edges):
         x = (rx * m0 + ry * m1 + rz * m2) / det
         y = (rx * m1 + ry * (xx * zz - xz * xz) + rz * (xy * xz - xx * yz)) / det
         z = (rx * m2 + ry * (xy * xz - xx * yz) + rz * (xx * yy - xy * xy)) / det
-        along = vertices[a] - vertices[b]
-        length = along[0] ** 2 + along[1] ** 2 + along[2] ** 2
+        length = (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2
         if (x - middle[0]) ** 2 + (y - middle[1]) ** 2 + (z - middle[2]) ** 2 > 4 * length:
             x, y, z = middle
         target[e, 0], target[e, 1], target[e, 2] = x, y, z
@@ -124,7 +124,7 @@ def _collapse(vertices, quadrics, faces, edges, target, order, wanted):
     for e in order:
         if done >= wanted:
             break
-        a, b = edges[e]
+        a, b = edges[e, 0], edges[e, 1]
         if used[a] or used[b]:
             continue
         count_a, count_b = _ring(corners, follow, head[a], near_a), _ring(corners, follow, head[b], near_b)
@@ -142,8 +142,10 @@ def _collapse(vertices, quadrics, faces, edges, target, order, wanted):
             vertices, corners, follow, head[b], a, place
         ):
             continue
-        vertices[a] = place
-        quadrics[a] += quadrics[b]
+        for k in range(3):
+            vertices[a, k] = place[k]
+        for k in range(10):
+            quadrics[a, k] += quadrics[b, k]
         corner = head[b]
         while corner >= 0:
             face = corner - corner % 3

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from gaussmith.mesh import Mesh
+from gaussmith.threads import run
 
 MARGIN = 1.5  # texels: a bilinear lookup in a chart reads centres up to sqrt(2) away from it
 
@@ -38,7 +39,9 @@ class Atlas:
 
     def at_corners(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
         """Interpolate values [A,C] at the corners faces [F,3] to the texels: [T,C] float32."""
-        return _interpolate(np.ascontiguousarray(values, dtype=np.float32), faces, self.face, self.barycentric)
+        out = np.empty((len(self.face), values.shape[1]), np.float32)
+        run(_interpolate, np.ascontiguousarray(values, dtype=np.float32), faces, self.face, self.barycentric, out)
+        return out
 
     def image(self, values: np.ndarray, outside: float = 0.0) -> np.ndarray:
         """Lay values [T,...] out as a picture [S,S,...]; texels that show no surface get `outside`."""
@@ -81,7 +84,7 @@ def uv_arrays(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     return mesh.uv.detach().numpy(), mesh.uv_faces.numpy()
 
 
-@nb.njit(cache=True, inline="always")
+@nb.njit(cache=True, error_model="numpy", inline="always")
 def _to_segment(px, py, ax, ay, bx, by):
     """Squared distance from p to the segment ab, and where along it the nearest point lies (0 at a, 1 at b)."""
     dx, dy = bx - ax, by - ay
@@ -91,11 +94,10 @@ def _to_segment(px, py, ax, ay, bx, by):
     return ex * ex + ey * ey, t
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, error_model="numpy")
 def _draw(uv, uv_faces, margin, face, distance, barycentric):
     """Fill face, distance (0 inside) and barycentric [S,S,...] from uv in texels; nearest face wins, then the first."""
     size = face.shape[0]
-    weights = np.zeros(3)
     for f in range(uv_faces.shape[0]):
         ax, ay = uv[uv_faces[f, 0]]
         bx, by = uv[uv_faces[f, 1]]
@@ -111,11 +113,11 @@ def _draw(uv, uv_faces, margin, face, distance, barycentric):
             y = i + 0.5
             for j in range(left, right):
                 x = j + 0.5
-                weights[0] = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
-                weights[1] = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
-                weights[2] = 1.0 - weights[0] - weights[1]
+                u = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
+                v = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+                w = 1.0 - u - v
                 far = 0.0
-                if weights.min() < 0.0:
+                if u < 0.0 or v < 0.0 or w < 0.0:
                     ab, t_ab = _to_segment(x, y, ax, ay, bx, by)
                     bc, t_bc = _to_segment(x, y, bx, by, cx, cy)
                     ca, t_ca = _to_segment(x, y, cx, cy, ax, ay)
@@ -124,24 +126,22 @@ def _draw(uv, uv_faces, margin, face, distance, barycentric):
                     if far > margin:
                         continue
                     if nearest == ab:
-                        weights[0], weights[1], weights[2] = 1.0 - t_ab, t_ab, 0.0
+                        u, v, w = 1.0 - t_ab, t_ab, 0.0
                     elif nearest == bc:
-                        weights[0], weights[1], weights[2] = 0.0, 1.0 - t_bc, t_bc
+                        u, v, w = 0.0, 1.0 - t_bc, t_bc
                     else:
-                        weights[0], weights[1], weights[2] = t_ca, 0.0, 1.0 - t_ca
+                        u, v, w = t_ca, 0.0, 1.0 - t_ca
                 if far < distance[i, j]:
                     distance[i, j] = far
                     face[i, j] = f
-                    for k in range(3):
-                        barycentric[i, j, k] = weights[k]
+                    barycentric[i, j, 0], barycentric[i, j, 1], barycentric[i, j, 2] = u, v, w
 
 
-@nb.njit(cache=True, parallel=True)
-def _interpolate(values, faces, face, barycentric):
-    out = np.empty((face.shape[0], values.shape[1]), np.float32)
-    for t in nb.prange(face.shape[0]):
+@nb.njit(cache=True, error_model="numpy", nogil=True)
+def _interpolate(worker, workers, values, faces, face, barycentric, out):
+    count = face.shape[0]
+    for t in range(worker * count // workers, (worker + 1) * count // workers):
         a, b, c = faces[face[t], 0], faces[face[t], 1], faces[face[t], 2]
         u, v, w = barycentric[t, 0], barycentric[t, 1], barycentric[t, 2]
         for k in range(values.shape[1]):
             out[t, k] = u * values[a, k] + v * values[b, k] + w * values[c, k]
-    return out

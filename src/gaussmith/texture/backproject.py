@@ -18,6 +18,7 @@ from gaussmith.camera import Camera
 from gaussmith.mesh import Mesh
 from gaussmith.render.mesh import rasterize_mesh
 from gaussmith.texture.atlas import Atlas, atlas_fragments
+from gaussmith.threads import run
 
 # None of these is from the paper.
 _RAMP = 0.25  # width in cosine over which a view fades in above its least cosine
@@ -90,13 +91,17 @@ def bake(
     atlas = atlas_fragments(mesh, size) if atlas is None else atlas
     behind = torch.zeros(3) if background is None else background
     premultiplied = torch.cat([images - (1 - alphas) * behind, alphas], dim=-1).detach().float()
-    colour, weight = _gather(
+    colour, weight = np.zeros((len(atlas.texels), 3), np.float32), np.zeros(len(atlas.texels), np.float32)
+    run(
+        _gather,
         *_surface(mesh, atlas),
         *_view_arrays(mesh, cameras),
         premultiplied.contiguous().numpy(),
         _per_view(view_weights, 1.0, views),
         _per_view(min_cosine, 0.0, views),
         float(sharpness),
+        colour,
+        weight,
     )
     return Baked(torch.from_numpy(atlas.image(colour)), torch.from_numpy(atlas.image(weight)), atlas)
 
@@ -105,7 +110,8 @@ def texel_visibility(mesh: Mesh, cameras: Camera, size: int, *, atlas: Atlas | N
     """[B,S,S] float32 cosine between the surface normal and the direction to each camera, 0 where a texel is hidden
     from it, outside its picture, or shows no surface."""
     atlas = atlas_fragments(mesh, size) if atlas is None else atlas
-    cosines = _visible_cosines(*_surface(mesh, atlas), *_view_arrays(mesh, cameras))
+    cosines = np.zeros((len(cameras), len(atlas.texels)), np.float32)
+    run(_visible_cosines, *_surface(mesh, atlas), *_view_arrays(mesh, cameras), cosines)
     return torch.from_numpy(np.stack([atlas.image(row) for row in cosines]))
 
 
@@ -130,7 +136,7 @@ def _per_view(value: float | Tensor | None, default: float, views: int) -> np.nd
     return value.expand(views).contiguous().numpy()
 
 
-@nb.njit(cache=True, inline="always")
+@nb.njit(cache=True, error_model="numpy", inline="always")
 def _look(point, normal, projection, centre, depth):
     """See a point from a view: (pixel x, pixel y, cosine, clear). The cosine is 0 where the point is hidden; `clear`
     says that the pixels around it show one piece of surface."""
@@ -161,10 +167,10 @@ def _look(point, normal, projection, centre, depth):
     return x, y, cosine, True
 
 
-@nb.njit(cache=True, inline="always")
+@nb.njit(cache=True, error_model="numpy")
 def _sample(image, x, y, out):
     """Bilinear lookup of a picture [H,W,4] at pixel (x, y), clamped at the border."""
-    height, width = image.shape[:2]
+    height, width = image.shape[0], image.shape[1]
     x, y = min(max(x - 0.5, 0.0), width - 1.0), min(max(y - 0.5, 0.0), height - 1.0)
     j, i = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
     right, below = min(j + 1, width - 1), min(i + 1, height - 1)
@@ -175,7 +181,7 @@ def _sample(image, x, y, out):
         out[k] = (1.0 - v) * upper + v * lower
 
 
-@nb.njit(cache=True, inline="always")
+@nb.njit(cache=True, error_model="numpy", inline="always")
 def _robust_mean(colours, weights, count, mean):
     """Weighted mean of colours [count,3], reweighted by Geman-McClure so that views that disagree fade."""
     for step in range(_ROUNDS + 1):
@@ -195,18 +201,19 @@ def _robust_mean(colours, weights, count, mean):
         mean[0], mean[1], mean[2] = red / total, green / total, blue / total
 
 
-_BLOCK = 512  # texels a task owns
+_BLOCK = 512  # texels a turn owns
 
 
-@nb.njit(cache=True, parallel=True)
-def _gather(points, normals, smooth, projections, centres, depth, images, view_weights, min_cosine, sharpness):
-    """Colours [T,3] and weights [T] float32 of the texels; each texel is computed whole by one thread."""
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _gather(
+    worker, workers, points, normals, smooth, projections, centres, depth, images, view_weights, min_cosine, sharpness,
+    colour, weight,
+):  # fmt: skip
+    """Fill colours [T,3] and weights [T] of the texels, which come as zeros; each texel is one worker's."""
     count, views = points.shape[0], projections.shape[0]
-    colour = np.zeros((count, 3), np.float32)
-    weight = np.zeros(count, np.float32)
-    for block in nb.prange((count + _BLOCK - 1) // _BLOCK):
-        colours, weights = np.empty((views, 3)), np.empty(views)
-        sample, mean = np.empty(4), np.empty(3)
+    colours, weights = np.empty((views, 3)), np.empty(views)
+    sample, mean = np.empty(4), np.empty(3)
+    for block in range(worker, (count + _BLOCK - 1) // _BLOCK, workers):
         for t in range(block * _BLOCK, min((block + 1) * _BLOCK, count)):
             found, total = 0, 0.0
             for b in range(views):
@@ -234,19 +241,16 @@ def _gather(points, normals, smooth, projections, centres, depth, images, view_w
                 weight[t] = total
                 for k in range(3):
                     colour[t, k] = mean[k]
-    return colour, weight
 
 
-@nb.njit(cache=True, parallel=True)
-def _visible_cosines(points, normals, smooth, projections, centres, depth):
-    """[B,T] float32 cosine to each view where visible, else 0."""
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _visible_cosines(worker, workers, points, normals, smooth, projections, centres, depth, out):
+    """Fill the cosine [B,T] to each view where visible; `out` comes as zeros."""
     count, views = points.shape[0], projections.shape[0]
-    out = np.zeros((views, count), np.float32)
-    for t in nb.prange(count):
+    for t in range(worker * count // workers, (worker + 1) * count // workers):
         for b in range(views):
             facing = _look(points[t], normals[t], projections[b], centres[b], depth[b])[2]
             if facing > 0.0:
                 d0, d1, d2 = centres[b, 0] - points[t, 0], centres[b, 1] - points[t, 1], centres[b, 2] - points[t, 2]
                 cosine = smooth[t, 0] * d0 + smooth[t, 1] * d1 + smooth[t, 2] * d2
                 out[b, t] = max(cosine / np.sqrt(d0 * d0 + d1 * d1 + d2 * d2), 0.0)
-    return out

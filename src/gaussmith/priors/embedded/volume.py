@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from gaussmith.camera import DEFAULT_RADIUS, PRIOR_FOVY, orbit
+from gaussmith.threads import run
 
 HALF_DEPTH = 0.65  # the volume covers camera depths 2 -+ 0.65: the bounding sphere and a margin of one cell
+STRIPES = 8  # turns into which the rays of a picture are cut
 DENSITY_SHIFT = 1.0  # softplus(raw - 1): an untrained volume starts thin enough for light to reach its back
 
 
@@ -82,9 +84,9 @@ def render_volume_reference(volume: Tensor, coordinates: Tensor, owner: Tensor) 
 
 
 @nb.njit(cache=True, fastmath=True, error_model="numpy")
-def _sample(volume, x, y, z, base, weight):
+def _sample(size, x, y, z, base, weight):
     """Corner offsets and trilinear weights (align_corners=False, zeros outside); returns False outside the frustum."""
-    depth, height, width = volume.shape[0], volume.shape[1], volume.shape[2]
+    depth, height, width = size
     if not (abs(x) < 1 and abs(y) < 1 and abs(z) < 1):
         return False
     fx = (x + 1) * np.float32(0.5) * width - np.float32(0.5)
@@ -107,26 +109,25 @@ def _sample(volume, x, y, z, base, weight):
     return True
 
 
-@nb.njit(cache=True, fastmath=True, error_model="numpy", parallel=True)
-def _forward(volumes, coordinates, owner, out, density_step):
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _forward(worker, workers, volumes, size, coordinates, owner, out, density_step):
+    """Fill out [B,rays,C] from volumes [R,D*H*W,C] of size (D,H,W); `out` comes as zeros."""
     batch, rays, steps, _ = coordinates.shape
-    channels = volumes.shape[4]
-    for job in nb.prange(batch * 8):
-        b = job // 8
-        volume = volumes[owner[b]]
-        flat = volume.reshape(-1, channels)
-        base = np.empty(8, np.int64)
-        weight = np.empty(8, np.float32)
-        value = np.empty(channels, np.float32)
-        total = np.empty(channels, np.float32)
-        for r in range(job % 8 * rays // 8, (job % 8 + 1) * rays // 8):
-            total[:] = 0
-            through = np.float32(1)
+    channels = volumes.shape[2]
+    base = np.empty(8, np.int64)
+    weight = np.empty(8, np.float32)
+    value = np.empty(channels, np.float32)
+    for job in range(worker, batch * STRIPES, workers):
+        b, stripe = job // STRIPES, job % STRIPES
+        flat = volumes[owner[b]]
+        for r in range(stripe * rays // STRIPES, (stripe + 1) * rays // STRIPES):
+            total, through = out[b, r], np.float32(1)
             for s in range(steps):
                 x, y, z = coordinates[b, r, s, 0], coordinates[b, r, s, 1], coordinates[b, r, s, 2]
-                if not _sample(volume, x, y, z, base, weight):
+                if not _sample(size, x, y, z, base, weight):
                     continue
-                value[:] = 0
+                for c in range(channels):
+                    value[c] = 0
                 for k in range(8):
                     row, wk = flat[base[k]], weight[k]
                     for c in range(channels):
@@ -139,22 +140,19 @@ def _forward(volumes, coordinates, owner, out, density_step):
                 for c in range(1, channels):
                     total[c] += share * value[c]
                 through *= keep
-            out[b, r] = total
 
 
-@nb.njit(cache=True, fastmath=True, error_model="numpy", parallel=True)
-def _backward(volumes, coordinates, first, order, out, grad_out, grad_volumes, density_step):
-    """One thread owns one volume and adds up its pictures in order: no races, the same bits for any thread count."""
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _backward(worker, workers, volumes, size, coordinates, first, order, out, grad_out, grad_volumes, density_step):
+    """One worker owns a volume and adds up its pictures in order: no races, the same bits for any thread count."""
     _, rays, steps, _ = coordinates.shape
-    channels = volumes.shape[4]
-    for v in nb.prange(volumes.shape[0]):
-        volume = volumes[v]
-        flat = volume.reshape(-1, channels)
-        grad_flat = grad_volumes[v].reshape(-1, channels)
-        base = np.empty(8, np.int64)
-        weight = np.empty(8, np.float32)
-        value = np.empty(channels, np.float32)
-        grad_value = np.empty(channels, np.float32)
+    channels = volumes.shape[2]
+    base = np.empty(8, np.int64)
+    weight = np.empty(8, np.float32)
+    value = np.empty(channels, np.float32)
+    grad_value = np.empty(channels, np.float32)
+    for v in range(worker, volumes.shape[0], workers):
+        flat, grad_flat = volumes[v], grad_volumes[v]
         for position in range(first[v], first[v + 1]):
             b = order[position]
             for r in range(rays):
@@ -165,9 +163,10 @@ def _backward(volumes, coordinates, first, order, out, grad_out, grad_volumes, d
                 through = np.float32(1)
                 for s in range(steps):
                     x, y, z = coordinates[b, r, s, 0], coordinates[b, r, s, 1], coordinates[b, r, s, 2]
-                    if not _sample(volume, x, y, z, base, weight):
+                    if not _sample(size, x, y, z, base, weight):
                         continue
-                    value[:] = 0
+                    for c in range(channels):
+                        value[c] = 0
                     for k in range(8):
                         row, wk = flat[base[k]], weight[k]
                         for c in range(channels):
@@ -191,15 +190,21 @@ def _backward(volumes, coordinates, first, order, out, grad_out, grad_volumes, d
                                 row[c] += wk * grad_value[c]
 
 
+def _flat(volume: Tensor) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Contiguous [R,D,H,W,C] as the kernels take it: [R,D*H*W,C] and (D,H,W)."""
+    references, depth, height, width, channels = volume.shape
+    return volume.numpy().reshape(references, -1, channels), (depth, height, width)
+
+
 class _RenderVolume(torch.autograd.Function):
     @staticmethod
     def forward(ctx, volume, coordinates, owner):  # type: ignore[no-untyped-def]
         batch, h, w, steps, _ = coordinates.shape
         volume = volume.detach().contiguous()
         coordinates = coordinates.reshape(batch, h * w, steps, 3).float().contiguous()
-        out = torch.empty(batch, h * w, volume.shape[-1])
+        out = torch.zeros(batch, h * w, volume.shape[-1])
         step = np.float32(8.0 / steps)
-        _forward(volume.numpy(), coordinates.numpy(), owner.numpy(), out.numpy(), step)
+        run(_forward, *_flat(volume), coordinates.numpy(), owner.numpy(), out.numpy(), step)
         ctx.save_for_backward(volume, coordinates, owner, out)
         return out.reshape(batch, h, w, -1)
 
@@ -211,8 +216,8 @@ class _RenderVolume(torch.autograd.Function):
         first = torch.searchsorted(owner[order], torch.arange(volume.shape[0] + 1))
         grad = torch.zeros_like(volume)
         step = np.float32(8.0 / coordinates.shape[2])
-        _backward(
-            volume.numpy(), coordinates.numpy(), first.numpy(), order.numpy(), out.numpy(), grad_out.numpy(),
-            grad.numpy(), step,
+        run(
+            _backward, *_flat(volume), coordinates.numpy(), first.numpy(), order.numpy(), out.numpy(),
+            grad_out.numpy(), _flat(grad)[0], step,
         )  # fmt: skip
         return grad, None, None
