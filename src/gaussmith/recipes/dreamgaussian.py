@@ -54,7 +54,7 @@ class Config:
 
     Attributes:
         seed: of everything random.
-        steps: of stage 1. views: novel views a step (paper: 1; ours are small, and four see all sides at once).
+        steps: of stage 1 (paper: 500). views: novel views a step (paper: 1; ours are small, and two see two sides).
         points, ball: initial Gaussians and the radius of their ball. max_gaussians: bound for memory (ours).
         position_rate: first and last rate of the positions, times the paper's spatial scale of 10.
         color_rate, opacity_rate, scale_rate, rotation_rate: Adam's rates.
@@ -65,7 +65,7 @@ class Config:
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress.
         densify: density control.
-        resolution, max_faces: of the surface. texture_size: side of the texture.
+        resolution, smoothing, max_faces: of the surface, see `extract_mesh`. texture_size: side of the texture.
         refine_steps, refine_rate: of stage 2. refine_size: side of its renders, in multiples of the prior's.
         refine_strength: first and last noise time of stage 2 (paper: t 180 to 40 of 1,000).
         refine_denoise: first and last number of denoising steps (paper: 10 to 3).
@@ -73,8 +73,8 @@ class Config:
     """
 
     seed: int = 0
-    steps: int = 500
-    views: int = 4
+    steps: int = 350
+    views: int = 2
     points: int = 5000
     ball: float = 0.5
     max_gaussians: int = 20_000
@@ -93,6 +93,7 @@ class Config:
     reference_alpha: float = 1_000.0
     densify: density.Config = field(default_factory=density.Config)
     resolution: int = 128
+    smoothing: int = 10
     max_faces: int = 20_000
     texture_size: int = 1024
     refine_steps: int = 50
@@ -104,9 +105,11 @@ class Config:
 
 
 PRESETS: dict[str, Config] = {
-    "draft": Config(steps=200, views=2, points=4000, max_faces=10_000, texture_size=512, refine_steps=15),
+    "draft": Config(steps=200, points=4000, max_faces=10_000, texture_size=512, refine_steps=15),
     "standard": Config(),
-    "fine": Config(steps=1500, max_gaussians=60_000, resolution=192, max_faces=60_000, texture_size=2048),
+    "fine": Config(
+        steps=800, views=4, max_gaussians=60_000, resolution=192, smoothing=15, max_faces=60_000, texture_size=2048
+    ),
 }
 
 
@@ -196,7 +199,9 @@ def run(
         mesh = Mesh(**checkpoint.section("mesh", saved.tensors))  # type: ignore[arg-type]
     else:
         with _timed(job, "mesh"):
-            mesh = extract_mesh(gaussians, resolution=config.resolution, max_faces=config.max_faces)
+            mesh = extract_mesh(
+                gaussians, resolution=config.resolution, max_faces=config.max_faces, smoothing=config.smoothing
+            )
         with _timed(job, "texture"):
             mesh, facts["coverage"] = texture_from_gaussians(mesh, gaussians, config.texture_size)
         store("refine", 0, _with_mesh(gaussians, mesh))
@@ -268,9 +273,10 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
 
         # The reference view, growing in weight as the shape settles.
         known = rasterize(gaussians, reference_camera, geometry=False)
-        error = (torch.cat([known.rgb, known.alpha], dim=-1) - target).square().mean(dim=(0, 1, 2))
-        white = (known.rgb + 1 - known.alpha - (target[..., :3] + 1 - target[..., 3:])).square().mean()
-        loss = loss + progress * (config.reference_rgb * white + config.reference_alpha * error[3])
+        # On white and on black at once: on white alone, a hole in a white wall would cost nothing.
+        color, alpha = known.rgb - target[..., :3], known.alpha - target[..., 3:]
+        rgb_error = 0.5 * (color.square().mean() + (color - alpha).square().mean())
+        loss = loss + progress * (config.reference_rgb * rgb_error + config.reference_alpha * alpha.square().mean())
         loss.backward()
 
         for render, width, share in ((novel, side, len(views)), (known, size, 1)):
@@ -342,9 +348,9 @@ def refine_texture(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoin
 
 
 def _spread(view: refine.View, mask: Tensor) -> Tensor:
-    """Pixel weights [B,H,W]: the paper's view-cosine limit of 0.5, softened so that its border leaves no seam."""
+    """Pixel weights [B,H,W]: the paper's view-cosine limit of 0.5 as a ramp, so that its border leaves no seam."""
     weight = torch.zeros(view.covered.shape)
-    weight[view.covered] = ((view.cosine - 0.3) / 0.4).clamp(0, 1)
+    weight[view.covered] = ((view.cosine - 0.2) / 0.4).clamp(0, 1)
     return weight * mask
 
 

@@ -170,8 +170,9 @@ class _State:
                 self.average[name].copy_(tensors[f"average.{name}"])
                 self.optimizer.state[list(self.masters.values())[i]] = {
                     "step": torch.tensor(float(self.step)),
-                    "exp_avg": tensors[f"exp_avg.{name}"].to(master),
-                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(master),
+                    # In the master's own memory order: the fused step walks all of them as flat arrays.
+                    "exp_avg": torch.empty_like(master).copy_(tensors[f"exp_avg.{name}"]),
+                    "exp_avg_sq": torch.empty_like(master).copy_(tensors[f"exp_avg_sq.{name}"]),
                 }
             torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
 

@@ -32,8 +32,9 @@ class View:
         self.uv = interpolate(mesh.uv, mesh.uv_faces, fragments)[self.covered]
         _, rays = camera.rays()
         towards = -torch.nn.functional.normalize(rays[self.covered], dim=-1)
-        normals = mesh.face_normals()[fragments.face[self.covered]]
-        self.cosine = (normals * towards).sum(dim=-1).clamp_min(0)
+        # Smooth normals: bumps a few faces wide must not punch holes into what a view may colour.
+        normals = interpolate(mesh.vertex_normals(), mesh.faces, fragments)[self.covered]
+        self.cosine = (torch.nn.functional.normalize(normals, dim=-1) * towards).sum(dim=-1).clamp_min(0)
 
     def render(self, texture: Tensor) -> Tensor:
         """Premultiplied RGBA [B,H,W,4] of the texture [S,S,3]; hard coverage, one sample a pixel."""
