@@ -63,9 +63,11 @@ class Config:
             repeats the noise that it is shown). guidance_scale: None for the prior's own.
         sds_weight: of the distillation loss, which is summed over the prior's pixels.
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
-        reference_rgb, reference_alpha: weights of the reference errors (means), times the progress.
+        reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
+            1,000; a heavier alpha keeps thin parts).
         densify: density control.
-        resolution, smoothing, max_faces: of the surface, see `extract_mesh`. texture_size: side of the texture.
+        resolution, smoothing, min_component, max_faces: of the surface, see `extract_mesh` (paper: parts under 0.2 of
+            the diameter are dropped; real ones that hang by a thread are over 0.1). texture_size: side of the texture.
         refine_steps, refine_rate: of stage 2. refine_size: side of its renders, in multiples of the prior's.
         refine_strength: first and last noise time of stage 2 (paper: t 180 to 40 of 1,000).
         refine_denoise: first and last number of denoising steps (paper: 10 to 3).
@@ -90,10 +92,11 @@ class Config:
     sds_weight: float = 1.0
     reference_size: int = 384
     reference_rgb: float = 10_000.0
-    reference_alpha: float = 1_000.0
+    reference_alpha: float = 8_000.0
     densify: density.Config = field(default_factory=density.Config)
     resolution: int = 128
     smoothing: int = 10
+    min_component: float = 0.1
     max_faces: int = 20_000
     texture_size: int = 1024
     refine_steps: int = 50
@@ -105,7 +108,7 @@ class Config:
 
 
 PRESETS: dict[str, Config] = {
-    "draft": Config(steps=200, points=4000, max_faces=10_000, texture_size=512, refine_steps=15),
+    "draft": Config(steps=170, points=4000, reference_size=256, max_faces=10_000, texture_size=512, refine_steps=10),
     "standard": Config(),
     "fine": Config(
         steps=800, views=4, max_gaussians=60_000, resolution=192, smoothing=15, max_faces=60_000, texture_size=2048
@@ -200,7 +203,11 @@ def run(
     else:
         with _timed(job, "mesh"):
             mesh = extract_mesh(
-                gaussians, resolution=config.resolution, max_faces=config.max_faces, smoothing=config.smoothing
+                gaussians,
+                resolution=config.resolution,
+                max_faces=config.max_faces,
+                min_component=config.min_component,
+                smoothing=config.smoothing,
             )
         with _timed(job, "texture"):
             mesh, facts["coverage"] = texture_from_gaussians(mesh, gaussians, config.texture_size)
