@@ -63,8 +63,17 @@ def scatter(view: View, residual: Tensor, weight: Tensor, size: int) -> Tensor:
 def step(texture: Tensor, gathered: Tensor, rate: float, floor: float = 0.05) -> Tensor:
     """One step: texture [S,S,3] + rate * mean residual, clamped to [0,1].
 
+    The mean is over a small neighbourhood of texels, since a view's pixels are a few texels apart: alone, each would
+    move the texels that it happens to hit and leave a grain between them. Only the change is smoothed, not the texture.
+
     Args:
         gathered: [S,S,4] from `scatter`, summed over views.
         floor: added to the weight, so that texels seen only from the corner of a pixel's eye move gently.
     """
-    return (texture + rate * gathered[..., :3] / (gathered[..., 3:] + floor)).clamp(0, 1)
+    # Two boxes make a tent, whose frequency response is nowhere negative: with one box, steps of rate 1 would diverge.
+    reach = max(1, round(len(texture) / 1024))
+    around = gathered.permute(2, 0, 1)[None] * (2 * reach + 1) ** 2
+    for _ in range(2):
+        around = torch.nn.functional.avg_pool2d(around, 2 * reach + 1, 1, reach)
+    around = around[0].permute(1, 2, 0)
+    return (texture + rate * around[..., :3] / (around[..., 3:] + floor)).clamp(0, 1)
