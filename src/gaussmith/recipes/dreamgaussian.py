@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith.asset import save_asset
-from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, orbit
+from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, Camera, orbit
 from gaussmith.density import dreamgaussian as density
 from gaussmith.diffusion.distill import annealed_timestep, denoise_at_strength, sds_gradient, sds_loss, sds_weight
 from gaussmith.diffusion.schedule import add_noise, eps_from_x0
@@ -38,6 +38,7 @@ from gaussmith.priors.base import Prior, crop_to_prior
 from gaussmith.render.mesh import render_mesh
 from gaussmith.render.splat import rasterize
 from gaussmith.surface import check, extract_mesh
+from gaussmith.surface.extract import VIEW_SIZE
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.bake_splat import texture_from_gaussians
@@ -208,6 +209,7 @@ def run(
                 max_faces=config.max_faces,
                 min_component=config.min_component,
                 smoothing=config.smoothing,
+                trusted=_silhouette(prepared, elevation),
             )
         with _timed(job, "texture"):
             mesh, facts["coverage"] = texture_from_gaussians(mesh, gaussians, config.texture_size)
@@ -371,6 +373,12 @@ def reference_figures(mesh: Mesh, prepared: Prepared, elevation: float) -> dict[
         "iou": round(float(iou(view.alpha, target[..., 3:])), 4),
         "fovy": DEFAULT_FOVY,
     }
+
+
+def _silhouette(prepared: Prepared, elevation: float) -> tuple[Camera, Tensor]:
+    """The reference camera and the picture's alpha [1,S,S,1] at the size that surface extraction compares at."""
+    alpha = F.interpolate(prepared.rgba[None, None, ..., 3], size=(VIEW_SIZE, VIEW_SIZE), mode="area")
+    return orbit(0.0, elevation, width=VIEW_SIZE), alpha[0, ..., None]
 
 
 def _premultiplied(prepared: Prepared) -> Tensor:

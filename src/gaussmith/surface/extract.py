@@ -21,6 +21,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 VIEW_SIZE = 192
+TRUST = 100  # ten times the ten rendered views together: the silhouette that is known decides, they break ties
 MAX_STEP = 0.7  # cells a vertex may move from marching cubes' linear guess: less than the way to the next sheet
 SEAL = 4  # cells: leaks up to twice as wide are closed where a room lies behind them, see marching.solid
 
@@ -35,6 +36,7 @@ def extract_mesh(
     smoothing: int = 0,
     cameras: Camera | None = None,
     alphas: torch.Tensor | None = None,
+    trusted: tuple[Camera, torch.Tensor] | None = None,
 ) -> Mesh:
     """The surface of the Gaussians: one or more closed, manifold, outward-facing shells, none inside another.
 
@@ -50,6 +52,8 @@ def extract_mesh(
             that is none of the object's: 10 rounds take off what is narrower than about 8 grid cells.
         cameras, alphas: views [B] and the alpha wanted in them [B,H,W,1], to choose the threshold by; by default ten
             views of the Gaussians, rendered here.
+        trusted: further views of VIEW_SIZE pixels and the alpha wanted in them, each counted TRUST times beside the
+            others: the picture that the Gaussians were made from knows its silhouette better than they do.
 
     Returns a Mesh whose `validity.check(...).valid` holds, in the Gaussians' world. Deterministic.
     Raises UserError if there is no density to speak of, or nothing above the threshold; ValueError for bad arguments.
@@ -67,7 +71,7 @@ def extract_mesh(
     if threshold is None:
         if cameras is None or alphas is None:
             cameras, alphas = _views(gaussians, grid)
-        threshold, _ = _best_level(density, grid, cameras, alphas)
+        threshold, _ = _best_level(density, grid, cameras, alphas, trusted)
     if not float(density.max()) > threshold:
         raise UserError(
             f"The density of the Gaussians peaks at {float(density.max()):.3g}, below the threshold {threshold:.3g}: "
@@ -102,8 +106,18 @@ def choose_threshold(
     return _best_level(density, grid, cameras, alphas)
 
 
-def _best_level(density: F32, grid: Grid, cameras: Camera, alphas: torch.Tensor) -> tuple[float, float]:
-    return silhouette.best_level(silhouette.peaks(density, grid, cameras), silhouette.covered_pixels(alphas))
+def _best_level(
+    density: F32,
+    grid: Grid,
+    cameras: Camera,
+    alphas: torch.Tensor,
+    trusted: tuple[Camera, torch.Tensor] | None = None,
+) -> tuple[float, float]:
+    peaks, covered = silhouette.peaks(density, grid, cameras), silhouette.covered_pixels(alphas)
+    if trusted is not None:
+        peaks = np.concatenate([peaks, *[silhouette.peaks(density, grid, trusted[0])] * TRUST])
+        covered = np.concatenate([covered, *[silhouette.covered_pixels(trusted[1])] * TRUST])
+    return silhouette.best_level(peaks, covered)
 
 
 def _views(gaussians: Gaussians, grid: Grid) -> tuple[Camera, torch.Tensor]:
