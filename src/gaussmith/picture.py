@@ -23,14 +23,13 @@ from PIL import Image
 from scipy import sparse
 
 from gaussmith.background import Cutout, bleed, cut_plain, cut_rembg
-from gaussmith.camera import DEFAULT_FOVY
+from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
 from gaussmith.events import UserError
 from gaussmith.io.image import decode_pil, load_image_and_size, save_image, to_uint8
 
 PICTURE_SIZE = 512
-INNER_FOVY = 36.0  # what priors see of the frame
 # Share of the frame that the object's longer side fills: 0.8 of the inner frame.
-OBJECT_SHARE = 0.8 * math.tan(math.radians(INNER_FOVY / 2)) / math.tan(math.radians(DEFAULT_FOVY / 2))
+OBJECT_SHARE = 0.8 * math.tan(math.radians(PRIOR_FOVY / 2)) / math.tan(math.radians(DEFAULT_FOVY / 2))
 WORKING_SIDE = 1280  # longer pictures are reduced first; an object over a quarter of the frame loses nothing by it
 SMALLEST_OBJECT = 16  # pixels; less shows nothing to rebuild
 SMALLEST_CLEAR_SHARE = 0.005  # pixels that must be see-through for alpha to count as a cut-out, not as rounded corners
