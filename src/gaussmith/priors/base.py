@@ -16,6 +16,7 @@ from torch import Tensor
 from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
 
 if TYPE_CHECKING:
+    from gaussmith.diffusion.guidance import Predictions
     from gaussmith.diffusion.schedule import Schedule
     from gaussmith.views import OrbitView
 
@@ -51,6 +52,36 @@ class Prior(Protocol):
 
     def predict(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, guidance_scale: float) -> Tensor:
         """The guided clean-picture (x0) prediction [B,C,h,w] for noisy [B,C,h,w] at times t [B], seen from `views`."""
+        ...
+
+
+class EpsPrior(Prior, Protocol):
+    """A prior that also shows the parts of its prediction, which every score distillation but plain SDS needs."""
+
+    def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any) -> Predictions:
+        """The noise predictions by condition, unguided, without gradient.
+
+        Args:
+            noisy: [B,C,h,w], in the space of `encode`. t: [B] in (0,1]. views: B of them.
+            condition: what the adapter's own `condition` or `text_condition` returned.
+
+        Returns:
+            `Predictions` of [B,C,h,w] eps (converted inside from v or x0); `negatives` only where the condition asks
+            for Perp-Neg. `predict` is the x0 that `guidance.guide` of these implies.
+        """
+        ...
+
+
+class Trainable(Protocol):
+    """A small network (a LoRA) trained beside a frozen prior: the variational score of VSD, the expert of BSD."""
+
+    def variational_eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, null: bool = False) -> Tensor:
+        """The eps [B,C,h,w] of the prior with the trained part in it, camera-conditioned, differentiable with respect
+        to `parameters()`; for the null text in place of the condition's if `null`. Arguments as in `EpsPrior.eps`."""
+        ...
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The trained tensors themselves by name: leaves with requires_grad, moved in place, always the same names."""
         ...
 
 
