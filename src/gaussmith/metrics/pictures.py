@@ -31,13 +31,19 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     Only windows wholly inside the picture count, so no padding enters the figure (as in scikit-image).
     """
+    return ssim_map(a, b).mean()
+
+
+def ssim_map(a: Tensor, b: Tensor) -> Tensor:
+    """[B,H-10,W-10,C] structural similarity in [-1,1] of each window; entry (i, j) is centred on pixel (i+5, j+5)."""
     x, y = (t if t.ndim == 4 else t[None] for t in (_same(a, b), b))
     if min(x.shape[1:3]) < _WINDOW:
         raise ValueError(f"SSIM needs pictures of at least {_WINDOW}x{_WINDOW} pixels, got {tuple(x.shape)}")
     x, y = x.permute(0, 3, 1, 2), y.permute(0, 3, 1, 2)
     mx, my, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     vx, vy, cov = xx - mx * mx, yy - my * my, xy - mx * my
-    return ((2 * mx * my + _C1) * (2 * cov + _C2) / ((mx * mx + my * my + _C1) * (vx + vy + _C2))).mean()
+    similarity = (2 * mx * my + _C1) * (2 * cov + _C2) / ((mx * mx + my * my + _C1) * (vx + vy + _C2))
+    return similarity.permute(0, 2, 3, 1)
 
 
 def _blur(x: Tensor) -> Tensor:

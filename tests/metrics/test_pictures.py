@@ -6,7 +6,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from gaussmith.metrics import composite, iou, psnr, ssim
+from gaussmith.metrics import composite, iou, psnr, ssim, ssim_map
 
 
 def _pair(*shape: int, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,6 +40,15 @@ def test_ssim_of_equal_pictures_batches_and_gradient():
     assert torch.autograd.gradcheck(lambda x: ssim(x, y), (x,), fast_mode=True)
     with pytest.raises(ValueError, match="11x11"):
         ssim(a[:, :10], b[:, :10])
+
+
+def test_ssim_map_is_of_the_window_around_each_pixel():
+    a, b = _pair(2, 20, 24, 3)
+    similarity = ssim_map(a, b)
+    assert similarity.shape == (2, 10, 14, 3)
+    assert float(similarity[1, 4, 7, 2]) == pytest.approx(
+        float(ssim(a[1, 4:15, 7:18, 2:], b[1, 4:15, 7:18, 2:])), abs=1e-5
+    )
 
 
 def test_iou():
