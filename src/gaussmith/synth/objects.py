@@ -182,10 +182,15 @@ def example_mesh(objects: ObjectSet, picture: str) -> Mesh:
         raise UserError(f"{picture!r} is not an example; choose one of {', '.join(EXAMPLES)}")
     example = EXAMPLES[picture]
     mesh = objects.mesh(objects.find(example.pack, example.name))
-    turn = math.radians(-example.azimuth)
+    return turned(mesh, -example.azimuth)
+
+
+def turned(mesh: Mesh, azimuth: float) -> Mesh:
+    """The mesh turned about +Y by `azimuth` degrees: what stood at azimuth 0 then stands at `azimuth`."""
+    angle = math.radians(azimuth)
     x, y, z = mesh.vertices.double().unbind(dim=1)
-    turned = torch.stack([math.cos(turn) * x + math.sin(turn) * z, y, math.cos(turn) * z - math.sin(turn) * x], dim=1)
-    return mesh.with_(vertices=turned.float())
+    around = [math.cos(angle) * x + math.sin(angle) * z, y, math.cos(angle) * z - math.sin(angle) * x]
+    return mesh.with_(vertices=torch.stack(around, dim=1).float())
 
 
 def _keys(objects: ObjectSet) -> list[tuple[str, str]]:
