@@ -130,3 +130,29 @@ def test_any_soup_gives_a_solid(seed, count, spread, thinnest, faces, resolution
 def test_a_ball_of_fresh_gaussians() -> None:
     mesh = extract_mesh(in_ball(1500, 0.5, torch.Generator().manual_seed(0), opacity=0.5), resolution=48)
     assert check(mesh).valid
+
+
+def test_the_surface_takes_a_known_outline() -> None:
+    """A wire of faint overlapping Gaussians, below the level of the ball that it sticks out of, and a haze around."""
+    rng = torch.Generator().manual_seed(2)
+    wire = points(
+        (torch.rand(400, 3, generator=rng) - 0.5) * torch.tensor([0.03, 1.6, 0.03]), (0.008, 0.02, 0.008), 0.05
+    )
+    haze = points(0.1 + 0.5 * torch.randn(20, 3, generator=rng), (0.06, 0.06, 0.06), 0.3)
+    g = concat([shell(radius=0.3), wire, haze])
+    camera = orbit(0.0, 0.0, width=256)
+    y, x = torch.meshgrid(*[torch.arange(256) + 0.5] * 2, indexing="ij")
+    centre, pixels = 128.0, float(camera.K[0, 0, 0]) / 2  # pixels a world unit at the middle of the object
+    alpha = ((x - centre) ** 2 + (y - centre) ** 2 < (0.36 * pixels) ** 2) | (
+        ((x - centre).abs() < 0.02 * pixels) & ((y - centre).abs() < 0.75 * pixels)
+    )
+    wanted = alpha[None, ..., None].float()
+
+    def drawn_iou(**settings) -> float:
+        mesh = extract_mesh(g, resolution=96, min_component=0.1, **settings)
+        assert check(mesh).valid
+        face = rasterize_mesh(mesh.vertices, mesh.faces, camera).face[0] >= 0
+        return silhouette.iou(face.numpy(), alpha.numpy())
+
+    plain, fitted = drawn_iou(), drawn_iou(trusted=(camera, wanted))
+    assert plain < 0.9 < 0.95 < fitted

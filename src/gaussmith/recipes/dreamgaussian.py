@@ -38,7 +38,6 @@ from gaussmith.priors.base import Prior, crop_to_prior
 from gaussmith.render.mesh import render_mesh
 from gaussmith.render.splat import rasterize
 from gaussmith.surface import check, extract_mesh
-from gaussmith.surface.extract import VIEW_SIZE
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.bake_splat import texture_from_gaussians
@@ -376,9 +375,8 @@ def reference_figures(mesh: Mesh, prepared: Prepared, elevation: float) -> dict[
 
 
 def _silhouette(prepared: Prepared, elevation: float) -> tuple[Camera, Tensor]:
-    """The reference camera and the picture's alpha [1,S,S,1] at the size that surface extraction compares at."""
-    alpha = F.interpolate(prepared.rgba[None, None, ..., 3], size=(VIEW_SIZE, VIEW_SIZE), mode="area")
-    return orbit(0.0, elevation, width=VIEW_SIZE), alpha[0, ..., None]
+    """The reference camera and the picture's alpha [1,S,S,1]."""
+    return orbit(0.0, elevation, width=prepared.rgba.shape[1]), prepared.rgba[None, ..., 3:]
 
 
 def _premultiplied(prepared: Prepared) -> Tensor:

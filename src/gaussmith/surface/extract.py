@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,15 +14,15 @@ from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 from gaussmith.render.splat import rasterize
-from gaussmith.surface import density_query, marching, silhouette, simplify, validity
+from gaussmith.surface import density_query, marching, outline, silhouette, simplify, validity
 from gaussmith.surface.density_query import MIN_SIGMA, Grid
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+Query = Callable[[F64], tuple[F64, F64]]  # points [M,3] -> density [M] and its gradient [M,3]
 
 VIEW_SIZE = 192
-TRUST = 100  # ten times the ten rendered views together: the silhouette that is known decides, they break ties
 MAX_STEP = 0.7  # cells a vertex may move from marching cubes' linear guess: less than the way to the next sheet
 SEAL = 4  # cells: leaks up to twice as wide are closed where a room lies behind them, see marching.solid
 
@@ -52,8 +53,8 @@ def extract_mesh(
             that is none of the object's: 10 rounds take off what is narrower than about 8 grid cells.
         cameras, alphas: views [B] and the alpha wanted in them [B,H,W,1], to choose the threshold by; by default ten
             views of the Gaussians, rendered here.
-        trusted: further views of VIEW_SIZE pixels and the alpha wanted in them, each counted TRUST times beside the
-            others: the picture that the Gaussians were made from knows its silhouette better than they do.
+        trusted: one camera and the alpha [1,H,W,1] known there: the picture that the Gaussians were made from. The
+            surface takes its outline, see `outline`.
 
     Returns a Mesh whose `validity.check(...).valid` holds, in the Gaussians' world. Deterministic.
     Raises UserError if there is no density to speak of, or nothing above the threshold; ValueError for bad arguments.
@@ -71,13 +72,15 @@ def extract_mesh(
     if threshold is None:
         if cameras is None or alphas is None:
             cameras, alphas = _views(gaussians, grid)
-        threshold, _ = _best_level(density, grid, cameras, alphas, trusted)
+        threshold, _ = _best_level(density, grid, cameras, alphas)
     if not float(density.max()) > threshold:
         raise UserError(
             f"The density of the Gaussians peaks at {float(density.max()):.3g}, below the threshold {threshold:.3g}: "
             "lower the threshold, or train longer so that the Gaussians become opaque."
         )
-    query = partial(density_query.density_at, field, grid)
+    query: Query = partial(density_query.density_at, field, grid)
+    if trusted is not None:
+        density, query = _with_outline(density, query, grid, threshold, *trusted)
     index, faces = _surface(density, threshold, min_component)
     start = grid.to_world(index)
     # Where the grid is too coarse for the density, the exact places may make a face degenerate: then the plain ones.
@@ -106,18 +109,16 @@ def choose_threshold(
     return _best_level(density, grid, cameras, alphas)
 
 
-def _best_level(
-    density: F32,
-    grid: Grid,
-    cameras: Camera,
-    alphas: torch.Tensor,
-    trusted: tuple[Camera, torch.Tensor] | None = None,
-) -> tuple[float, float]:
-    peaks, covered = silhouette.peaks(density, grid, cameras), silhouette.covered_pixels(alphas)
-    if trusted is not None:
-        peaks = np.concatenate([peaks, *[silhouette.peaks(density, grid, trusted[0])] * TRUST])
-        covered = np.concatenate([covered, *[silhouette.covered_pixels(trusted[1])] * TRUST])
-    return silhouette.best_level(peaks, covered)
+def _best_level(density: F32, grid: Grid, cameras: Camera, alphas: torch.Tensor) -> tuple[float, float]:
+    return silhouette.best_level(silhouette.peaks(density, grid, cameras), silhouette.covered_pixels(alphas))
+
+
+def _with_outline(
+    density: F32, query: Query, grid: Grid, level: float, camera: Camera, alpha: torch.Tensor
+) -> tuple[F32, Query]:
+    """Grid and point query of the density corrected to the outline alpha."""
+    fitted = outline.fit(density, grid, level, camera, alpha)
+    return fitted.grid(density, grid), lambda points: fitted.at(*query(points), points)
 
 
 def _views(gaussians: Gaussians, grid: Grid) -> tuple[Camera, torch.Tensor]:
