@@ -125,7 +125,10 @@ def clip_norm(gradient: Tensor, limit: float) -> Tensor:
     that is not finite (a half-precision overflow) becomes zero rather than spoil the whole batch."""
     finite = gradient.isfinite().flatten(1).all(dim=1).reshape((-1,) + (1,) * (gradient.ndim - 1))
     gradient = torch.where(finite, gradient, 0.0)
-    norm = gradient.flatten(1).norm(dim=1)
+    # Half precision would overflow at norms that the gradient itself can hold.
+    norm = torch.linalg.vector_norm(
+        gradient.flatten(1), dim=1, dtype=torch.promote_types(gradient.dtype, torch.float32)
+    )
     shrink = torch.where(norm > limit, limit / norm.clamp_min(torch.finfo(norm.dtype).tiny), 1.0)
     return per_sample(shrink, gradient) * gradient
 

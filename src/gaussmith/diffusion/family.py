@@ -64,11 +64,13 @@ class Sources:
     Attributes:
         predict: the frozen prior. variational: the network trained on the renders (VSD, BSD, DSD), unguided.
         expert: the prior trained on mended renders (BSD).
+        null: the null prediction of `predict` alone, where that is cheaper; ISM's inversion asks for nothing else.
     """
 
     predict: PredictParts
     variational: PredictEps | None = None
     expert: PredictParts | None = None
+    null: PredictEps | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class ISM:
     def gradient(self, ask: Sources, clean: Tensor, t: Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
         times = ism_times(t, self.interval, self.stride, self.start)
         x = add_noise(clean, noise, schedule.level(times[0]))
-        later, earlier_eps = ddim_invert(lambda y, at: ask.predict(y, at).null, x, times, schedule)
+        null = ask.null or (lambda y, at: ask.predict(y, at).null)
+        later, earlier_eps = ddim_invert(null, x, times, schedule)
         level = schedule.level(t)
         wanted = self.guidance(ask.predict(later, t), later, level)
         return ism_gradient(wanted, earlier_eps, WEIGHTS[self.weight](level))

@@ -66,8 +66,8 @@ class EpsPrior(Prior, Protocol):
             condition: what the adapter's own `condition` or `text_condition` returned.
 
         Returns:
-            `Predictions` of [B,C,h,w] eps (converted inside from v or x0); `negatives` only where the condition asks
-            for Perp-Neg. `predict` is the x0 that `guidance.guide` of these implies.
+            `Predictions` of [B,C,h,w] eps in the type of noisy, converted inside from v or x0; `negatives` only where
+            the condition asks for Perp-Neg. `predict` is the x0 that `guidance.guide` of these implies.
         """
         ...
 
