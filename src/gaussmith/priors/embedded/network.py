@@ -1,10 +1,13 @@
-"""The embedded prior's network: reference picture -> feature volume -> target-view denoiser.
+"""The embedded prior's network: reference picture or caption -> target-view denoiser.
 
 Shape of the method: GeNVS (Chan et al. 2023, arXiv 2304.02602). The reference [4,64,64] is encoded once into a feature
 volume over its own frustum; the volume is rendered from the target camera to a 32x32 feature picture; a UNet denoises
 the 64x64 RGBA target beside it. The first four composited channels are trained to be the target's RGBA by themselves,
 a draft. Geometry is thus learned by direct supervision, and the denoiser corrects a 3D-consistent guess: pose is obeyed
 by construction.
+
+A caption is read by a small transformer of our own; its words are further tokens of the denoiser's attention. Without a
+reference there is no draft, and the camera is told by its place around the object's own front.
 
 Pictures are premultiplied RGBA scaled to [-1,1]. Times t in [0,1]: x_t = cos(pi t/2) x_0 + sin(pi t/2) eps; the
 network predicts v = cos(pi t/2) eps - sin(pi t/2) x_0 (Salimans & Ho 2022), which at t = 1 is -x_0: the terminal
@@ -20,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaussmith.priors.embedded.vocabulary import CAPTION_WORDS
 from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume
 
 
@@ -35,6 +39,7 @@ class NetworkConfig:
     volume_depth: int = 24
     ray_steps: int = 32
     embedding: int = 256
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,28 @@ class Encoded:
     volume: Tensor
     tokens: Tensor
     elevation: Tensor
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the denoiser is told about B targets.
+
+    Attributes:
+        draft: [B,C,32,32], the volumes seen from the targets. tokens: [B,64,W] of the references.
+        pose: [B,6] from `pose_features`: azimuth from the reference's.
+        keep: [B] 1 where the reference is given, 0 where it is dropped.
+        caption: [B,L] int64 word numbers, 0 for none. keep_caption: [B] as `keep`.
+        place: [B,6] from `pose_features`: azimuth from the object's front, with reference elevation 0. It is told
+            where there is a caption and no reference; with a reference, nobody knows where the front is.
+    """
+
+    draft: Tensor
+    tokens: Tensor
+    pose: Tensor
+    keep: Tensor
+    caption: Tensor
+    keep_caption: Tensor
+    place: Tensor
 
 
 class ChannelNorm(nn.Module):
@@ -101,6 +128,31 @@ class Attention(nn.Module):
         q, k, v = (z.reshape(batch, -1, heads, 64).transpose(1, 2) for z in (q, k, v))
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, height * columns, width)
         return x + self.out(h).transpose(1, 2).reshape(batch, width, height, columns)
+
+
+class CaptionEncoder(nn.Module):
+    """Words [B,L] -> tokens [B,L,W], zero where there is no word, and their mean [B,W]: one transformer layer."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary + 1, width)
+        self.position = nn.Parameter(torch.randn(CAPTION_WORDS, width) * 0.02)
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.wide = nn.Linear(width, 2 * width)
+        self.narrow = nn.Linear(2 * width, width)
+
+    def forward(self, caption: Tensor) -> tuple[Tensor, Tensor]:
+        there = caption > 0
+        x = self.words(caption) + self.position
+        # A caption without a word attends to its paddings: what comes out is dropped, but must be finite.
+        mask = (there | ~there.any(dim=1, keepdim=True))[:, None, None, :]
+        q, k, v = (z[:, None] for z in self.qkv(self.norms[0](x)).chunk(3, dim=-1))
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[:, 0])
+        x = x + self.narrow(F.silu(self.wide(self.norms[1](x))))
+        tokens = self.norms[2](x) * there[..., None]
+        return tokens, tokens.sum(dim=1) / there.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 class UNet(nn.Module):
@@ -173,6 +225,10 @@ class PriorNetwork(nn.Module):
         self.denoiser_norm = ChannelNorm(base)
         self.denoiser_out = nn.Conv2d(base, 16, 3, padding=1)
         _start_at_zero(self.denoiser_out)
+        if config.vocabulary:
+            self.caption = CaptionEncoder(config.vocabulary, config.denoiser_widths[2])
+            self.caption_out = nn.Linear(config.denoiser_widths[2] + 7, config.embedding)
+            _start_at_zero(self.caption_out)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -209,25 +265,63 @@ class PriorNetwork(nn.Module):
         coordinates = coordinates.to(encoded.volume.device)
         return render_volume(encoded.volume, coordinates, owner).permute(0, 3, 1, 2)
 
-    def denoise(self, noisy: Tensor, t: Tensor, draft: Tensor, tokens: Tensor, pose: Tensor, keep: Tensor) -> Tensor:
-        """Predict v [B,4,64,64] (float32).
+    def tell(
+        self,
+        encoded: Encoded | None,
+        owner: Tensor,
+        azimuth: Tensor,
+        elevation: Tensor,
+        keep: Tensor,
+        caption: Tensor,
+        keep_caption: Tensor,
+        front: Tensor,
+    ) -> Told:
+        """What is to be told about B targets, the drafts rendered.
 
         Args:
-            noisy: [B,4,64,64]. t: [B] in [0,1]. draft: [B,C,32,32]. tokens: [B,64,W]. pose: [B,6] from `pose_features`.
-            keep: [B] 1 where the condition is given, 0 where it is dropped (classifier-free guidance).
+            encoded: references, or None. owner: [B] int64 index of each target's reference.
+            azimuth: [B] degrees from the reference's. front: [B] degrees from the object's front. elevation: [B].
+            keep, caption, keep_caption: see `Told`.
         """
+        place = pose_features(front, torch.zeros_like(front), elevation)
+        if encoded is None:
+            batch, config = len(owner), self.config
+            draft = torch.zeros(batch, config.volume_channels, 32, 32, device=place.device)
+            tokens = torch.zeros(batch, 64, config.denoiser_widths[2], device=place.device, dtype=self.dtype)
+            return Told(draft, tokens, torch.zeros_like(place), 0 * keep, caption, keep_caption, place)
+        draft = self.draft(encoded, owner, azimuth, elevation)
+        pose = pose_features(azimuth, encoded.elevation[owner], elevation)
+        return Told(draft, encoded.tokens[owner], pose, keep, caption, keep_caption, place)
+
+    def denoise(self, noisy: Tensor, t: Tensor, told: Told) -> Tensor:
+        """Predict v [B,4,64,64] (float32) of noisy [B,4,64,64] at times t [B] in [0,1]."""
+        keep = told.keep
         frequency = torch.exp(torch.linspace(0, math.log(1000.0), 32, device=t.device))
         angle = t[:, None] * frequency
-        parts = torch.cat([angle.sin(), angle.cos(), pose * keep[:, None], keep[:, None]], dim=1)
-        embedding = F.silu(self.time(parts.to(self.dtype)))
+        parts = torch.cat([angle.sin(), angle.cos(), told.pose * keep[:, None], keep[:, None]], dim=1)
+        embedding = self.time(parts.to(self.dtype))
+        tokens = told.tokens * keep[:, None, None].to(self.dtype)
+        if self.config.vocabulary:
+            words, summary = self._read(told)
+            embedding = embedding + summary
+            tokens = torch.cat([tokens, words], dim=1)
         mask = keep[:, None, None, None]
-        x = torch.cat([_unshuffle(noisy), draft * mask], dim=1).to(self.dtype)
+        x = torch.cat([_unshuffle(noisy), told.draft * mask], dim=1).to(self.dtype)
         x = self.denoiser_in(x.contiguous(memory_format=torch.channels_last))
-        fine, _ = self.denoiser(x, embedding, tokens * keep[:, None, None].to(self.dtype))
+        fine, _ = self.denoiser(x, F.silu(embedding), tokens)
         v = F.pixel_shuffle(self.denoiser_out(F.silu(self.denoiser_norm(fine))), 2).float()
         # The draft is already a guess at x0, and v = alpha eps - sigma x0: only what it lacks is left to the UNet.
-        guess = F.interpolate(torch.cat([draft[:, 1:4], draft[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
+        guess = torch.cat([told.draft[:, 1:4], told.draft[:, :1]], dim=1)
+        guess = F.interpolate(guess, scale_factor=2.0, mode="bilinear")
         return v - torch.sin(t * math.pi / 2)[:, None, None, None] * mask * (guess * 2 - 1)
+
+    def _read(self, told: Told) -> tuple[Tensor, Tensor]:
+        """Tokens [B,L,W] of the captions that are given, and what they add to the embedding [B,E]."""
+        given = told.keep_caption[:, None]
+        words, mean = self.caption(told.caption)
+        place = torch.cat([told.place, torch.ones_like(given)], dim=1) * (1 - told.keep[:, None])
+        summary = self.caption_out(torch.cat([mean, place.to(self.dtype)], dim=1)) * given.to(self.dtype)
+        return words * given[:, :, None].to(self.dtype), summary
 
 
 def _start_at_zero(layer: nn.Conv2d | nn.Linear) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +14,61 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gaussmith.diffusion.schedule import CosineTime, cfg, x0_from_v
+from gaussmith.diffusion.guidance import Predictions
+from gaussmith.diffusion.schedule import CosineTime, cfg, eps_from_v, x0_from_v
 from gaussmith.events import UserError
-from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, pose_features
+from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
+from gaussmith.priors.embedded.vocabulary import Vocabulary
+from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.views import OrbitView
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
+NO_WORDS = Vocabulary(())
+NO_WORDS = Vocabulary(())
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
 
 
 @dataclass(frozen=True)
 class Condition:
-    """The digested reference picture and the elevation it was taken at (degrees)."""
+    """What a job is about: the digested reference picture or None, and the numbers [1,L] of a caption's words."""
 
-    encoded: Encoded
+    encoded: Encoded | None
+    caption: Tensor
 
 
 class EmbeddedPrior:
-    """A 64-pixel RGBA novel-view diffusion prior; see `network.py`. Implements `priors.base.Prior`."""
+    """A 64-pixel RGBA novel-view diffusion prior; see `network.py`. Implements `priors.base.EpsPrior`.
+
+    Azimuths of views are relative to the reference's where there is one, else to the object's front.
+    """
 
     name = "embedded"
     size = 64
     schedule = CosineTime()
     guidance_scale = 1.25  # chosen on validation objects; what is over 2 oversaturates
 
-    def __init__(self, network: PriorNetwork) -> None:
+    def __init__(self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS) -> None:
         self.network = network.eval()
+        self.vocabulary = vocabulary
         self.device = network.encoder_in.weight.device
 
     @torch.no_grad()
-    def condition(self, reference: Tensor, elevation: float) -> Condition:
-        """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame."""
+    def condition(self, reference: Tensor, elevation: float, caption: str = "") -> Condition:
+        """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame; a caption if there is."""
         signed = self.encode(reference[None].to(self.device))
-        return Condition(self.network.encode(signed, torch.tensor([float(elevation)], device=self.device)))
+        encoded = self.network.encode(signed, torch.tensor([float(elevation)], device=self.device))
+        return Condition(encoded, self.vocabulary.numbers([caption]).to(self.device))
+
+    def text_condition(self, caption: str) -> Condition:
+        """The condition of a caption alone. Words that are not in `vocabulary` count for nothing.
+
+        Raises:
+            UserError: it knows none of the words.
+        """
+        numbers = self.vocabulary.numbers([caption]).to(self.device)
+        if not bool(numbers.any()):
+            raise UserError(f"The embedded prior knows no word of {caption!r}; name a single object in plain words.")
+        return Condition(None, numbers)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Area-average to 64x64 and scale to [-1,1]; differentiable."""
@@ -60,28 +82,49 @@ class EmbeddedPrior:
     def predict(
         self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition, guidance_scale: float | None = None
     ) -> Tensor:
-        """The guided x0 prediction [B,4,64,64]; azimuths are relative to the reference's."""
+        """The guided x0 prediction [B,4,64,64]."""
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        batch, encoded = len(views), condition.encoded
-        owner = torch.zeros(batch, dtype=torch.int64, device=self.device)
-        draft = self.network.draft(encoded, owner, views.azimuth, views.elevation)
-        azimuth, elevation = views.azimuth.to(self.device), views.elevation.to(self.device)
-        pose = pose_features(azimuth, encoded.elevation.expand(batch), elevation)
-        tokens = encoded.tokens.expand(batch, -1, -1)
-        given = torch.ones(batch, device=self.device)
         if scale == 1.0:
-            v = self.network.denoise(noisy, t, draft, tokens, pose, given)
+            (v,) = self._velocities(noisy, t, views, condition, null=False)
         else:
-            pair = (noisy, noisy), (t, t), (draft, draft), (tokens, tokens), (pose, pose), (given, 0 * given)
-            cond, null = self.network.denoise(*map(torch.cat, pair)).chunk(2)
+            cond, null = self._velocities(noisy, t, views, condition)
             v = cfg(null, cond, scale)
         return x0_from_v(noisy, v, self.schedule.level(t)).clamp(-1, 1)
+
+    @torch.no_grad()
+    def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition) -> Predictions:
+        """See `priors.base.EpsPrior.eps`; the null prior is told neither picture nor caption nor pose."""
+        level = self.schedule.level(t)
+        cond, null = (eps_from_v(noisy, v, level) for v in self._velocities(noisy, t, views, condition))
+        return Predictions(null, cond)
+
+    def _velocities(
+        self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition, null: bool = True
+    ) -> tuple[Tensor, ...]:
+        """v [B,4,64,64] under the condition and, if `null`, without it, from one pass."""
+        batch, given = len(views), condition.caption.any(dim=1).float().expand(len(views))
+        keep = torch.full((batch,), float(condition.encoded is not None), device=self.device)
+        owner = torch.zeros(batch, dtype=torch.int64, device=self.device)
+        azimuth, elevation = views.azimuth.to(self.device), views.elevation.to(self.device)
+        caption = condition.caption.expand(batch, -1)
+        told = self.network.tell(condition.encoded, owner, azimuth, elevation, keep, caption, given, azimuth)
+        if not null:
+            return (self.network.denoise(noisy, t, told),)
+        both = Told(**{k: torch.cat([v, v]) for k, v in vars(told).items()})
+        zero = torch.zeros_like(keep)
+        both = replace(both, keep=torch.cat([keep, zero]), keep_caption=torch.cat([given, zero]))
+        return self.network.denoise(torch.cat([noisy, noisy]), torch.cat([t, t]), both).chunk(2)
 
 
 def save_weights(prior: EmbeddedPrior, path: Path, notes: dict[str, str] | None = None) -> None:
     """Write the network as fp16 safetensors, its sizes and `notes` in the header; written beside and renamed."""
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in prior.network.state_dict().items()}
-    metadata = {"format": "gaussmith-prior-1", "network": json.dumps(asdict(prior.network.config)), **(notes or {})}
+    metadata = {
+        "format": "gaussmith-prior-1",
+        "network": json.dumps(asdict(prior.network.config)),
+        "words": json.dumps(prior.vocabulary.words),
+        **(notes or {}),
+    }
     part = path.with_name(path.name + ".part")
     save_file(tensors, part, metadata)
     part.replace(path)
@@ -111,13 +154,19 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
         sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
         network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
         network.load_state_dict(tensors)
+        vocabulary = Vocabulary(tuple(str(word) for word in json.loads(metadata.get("words", "[]"))))
+        if len(vocabulary) != network.config.vocabulary:
+            raise ValueError(f"{len(vocabulary)} words for a network of {network.config.vocabulary}")
+        vocabulary = Vocabulary(tuple(str(word) for word in json.loads(metadata.get("words", "[]"))))
+        if len(vocabulary) != network.config.vocabulary:
+            raise ValueError(f"{len(vocabulary)} words for a network of {network.config.vocabulary}")
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not hold an embedded prior ({reason}); reinstall gaussmith.") from error
     network = network.to(device).to_channels_last().eval().requires_grad_(False)
     if precision == "bfloat16" or (precision == "auto" and _bfloat16_is_quicker(network)):
         network = network.bfloat16()
-    return EmbeddedPrior(network)
+    return EmbeddedPrior(network, vocabulary)
 
 
 def _bfloat16_is_quicker(network: PriorNetwork) -> bool:
