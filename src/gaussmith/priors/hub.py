@@ -17,8 +17,7 @@ from gaussmith.events import UserError
 from gaussmith.priors.files import SHARD, WEIGHTS, is_half, weights_file
 from gaussmith.priors.files import load_config as load_config
 from gaussmith.priors.files import load_safetensors_part as load_safetensors_part
-
-INSTALL = 'pip install "gaussmith[hub]"'
+from gaussmith.priors.networks import INSTALL
 
 Adapter = Literal["stable-diffusion", "stable-diffusion-xl", "deepfloyd-if", "zero123", "mvdream", "imagedream"]
 # What each adapter cannot do without: folders with a configuration and weights, but for those that have no weights.
