@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from gaussmith.diffusion.guidance import Guidance, guide
+from gaussmith.diffusion.schedule import x0_from_eps
 from gaussmith.events import UserError
 from gaussmith.priors.base import crop_to_prior
 from gaussmith.priors.embedded.network import NetworkConfig, PriorNetwork
@@ -46,6 +48,19 @@ def test_guidance_is_null_plus_scale_times_difference(tiny):
     free = two.abs() < 1
     assert free.float().mean() > 0.5
     assert torch.allclose(two[free], (one + (one - zero))[free], atol=2e-4)
+
+
+def test_the_parts_make_up_the_prediction(tiny):
+    reference, noisy, views = inputs()
+    condition, t = tiny.condition(reference, 10.0), torch.tensor([0.2, 0.5, 0.9])
+    parts, level = tiny.eps(0.1 * noisy, t, views, condition), tiny.schedule.level(t)
+    for scale in (0.0, 1.0, 2.0):
+        x0 = x0_from_eps(0.1 * noisy, guide(parts, scale), level).clamp(-1, 1)
+        torch.testing.assert_close(x0, tiny.predict(0.1 * noisy, t, views, condition, scale), atol=2e-5, rtol=1e-4)
+        clipped = Guidance(scale, quantile=0.0)(tiny.eps(noisy, t, views, condition), noisy, level)
+        torch.testing.assert_close(
+            x0_from_eps(noisy, clipped, level), tiny.predict(noisy, t, views, condition, scale), atol=2e-5, rtol=1e-4
+        )
 
 
 def test_condition_and_pose_matter(tiny):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gaussmith.diffusion.family import VSD, Sources, distillation_gradient
+from gaussmith.diffusion.family import BSD, VSD, Sources, distillation_gradient
 from gaussmith.diffusion.guidance import Guidance, Predictions
 from gaussmith.diffusion.schedule import CosineTime, add_noise, eps_from_v
 from gaussmith.diffusion.timesteps import Uniform
 from gaussmith.train import checkpoint
-from gaussmith.train.variational import Learner, denoising_loss
+from gaussmith.train.variational import Learner, denoising_loss, sources
 from gaussmith.views import OrbitView
 
 SCHEDULE, AT = CosineTime(), 0.4
@@ -27,6 +27,7 @@ class Affine:
     def variational_eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: float, null=False) -> Tensor:
         turn = torch.sin(torch.deg2rad(views.azimuth))[:, None]
         p = self.tensors
+        condition = 0.0 if null else condition
         return self.frozen * (p["gain"] * noisy + p["bias.x"] + p["turn"] * turn) * condition
 
     def parameters(self) -> dict[str, Tensor]:
@@ -136,3 +137,27 @@ def test_vsd_with_a_learned_score_keeps_the_spread_that_sds_loses():
         points = points - 0.2 * distillation_gradient(VSD(Guidance(1.0)), ask, points, t, SCHEDULE, generator)
     assert float(points.std()) == pytest.approx(0.5, abs=0.1)
     assert float(points.mean()) == pytest.approx(0.0, abs=0.1)
+
+
+class Fixed:
+    """A prior of two constant opinions."""
+
+    def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: float) -> Predictions:
+        assert len(views) == len(noisy) == len(t)
+        return Predictions(torch.zeros_like(noisy), torch.full_like(noisy, condition))
+
+
+def test_sources_ask_each_network_for_its_part():
+    """With gain 0 and bias b, a network says b under condition 1 and 0 under the null."""
+    learners = {"variational": Learner(Affine()), "expert": Learner(Affine())}
+    for learner, bias in zip(learners.values(), (0.25, 2.0)):
+        learner.network.tensors["bias.x"].data.fill_(bias)
+    views = OrbitView(torch.zeros(3), torch.zeros(3))
+    ask, clean, t = sources(Fixed(), views, 1.0, learners), torch.zeros(3, 1), torch.full((3,), 0.5)
+    got = {
+        method: float(method.gradient(ask, clean, t, clean, SCHEDULE)[0, 0])
+        for method in (VSD(Guidance(3.0), "unit"), BSD(Guidance(3.0), "unit"))
+    }
+    assert list(got.values()) == pytest.approx([3 * 1.0 - 0.25, 3 * 2.0 - 0.25])
+    bare = sources(Fixed(), views, 1.0, {})
+    assert bare.variational is None and bare.expert is None

@@ -59,7 +59,10 @@ def ism_times(t: Tensor, interval: float, stride: float, start: float) -> Tensor
 
 @dataclass(frozen=True)
 class Sources:
-    """Whom a distillation asks, closed over views and condition.
+    """Whom a distillation asks, closed over views and condition (`train.variational.sources` makes it).
+
+    Times reach the functions where the schedule of the run made them, usually on the CPU, so that a loop never waits
+    for an accelerator; they move them to their network.
 
     Attributes:
         predict: the frozen prior. variational: the network trained on the renders (VSD, BSD, DSD), unguided.
@@ -210,7 +213,7 @@ def distillation_gradient(
     with torch.no_grad():
         clean = clean.detach()
         noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
-        return clip_norm(method.gradient(sources, clean, t.to(clean.device), noise, schedule), max_norm)
+        return clip_norm(method.gradient(sources, clean, t, noise, schedule), max_norm)
 
 
 def _learned(source: Callable | None) -> Callable:

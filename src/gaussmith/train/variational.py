@@ -12,10 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gaussmith.diffusion.guidance import per_sample
+from gaussmith.diffusion.family import Sources
+from gaussmith.diffusion.guidance import Predictions, per_sample
 from gaussmith.diffusion.schedule import Schedule, add_noise
 from gaussmith.diffusion.timesteps import Uniform
-from gaussmith.priors.base import Trainable
+from gaussmith.priors.base import EpsPrior, Trainable
 from gaussmith.train.adam import Adam
 from gaussmith.train.checkpoint import section, with_prefix
 from gaussmith.views import OrbitView
@@ -61,7 +62,7 @@ def variational_step(
     clean = clean.detach()
     noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
     with torch.enable_grad():
-        loss = denoising_loss(predict_eps, clean, t.to(clean.device), noise, schedule, target)
+        loss = denoising_loss(predict_eps, clean, t, noise, schedule, target)
     trained = [parameters[name] for name in optimizer.rates]
     if bool(loss.isfinite()):
         # Only what is trained gets a gradient, whatever else the graph reaches.
@@ -96,7 +97,7 @@ class Learner:
         t = self.times.at(1, 1, generator, len(views))
 
         def predict(noisy: Tensor, at: Tensor) -> Tensor:
-            return self.network.variational_eps(noisy, at, views, condition)
+            return self.network.variational_eps(noisy, at.to(noisy.device), views, condition)
 
         return variational_step(
             predict, self.network.parameters(), self.adam, clean, t, schedule, generator, self.target
@@ -123,3 +124,21 @@ class Learner:
         """Adam's running means live beside their parameter; a checkpoint comes back on the CPU."""
         parameter = self.network.parameters().get(key.split(".", 1)[-1])
         return torch.device("cpu") if parameter is None else parameter.device
+
+
+def sources(prior: EpsPrior, views: OrbitView, condition: Any, learners: Mapping[str, Learner]) -> Sources:
+    """Whom a distillation asks about the renders of `views`: the prior, and the learners "variational" and "expert" as
+    far as there are any."""
+
+    def frozen(noisy: Tensor, t: Tensor) -> Predictions:
+        return prior.eps(noisy, t.to(noisy.device), views, condition)
+
+    def variational(noisy: Tensor, t: Tensor) -> Tensor:
+        return learners["variational"].network.variational_eps(noisy, t.to(noisy.device), views, condition)
+
+    def expert(noisy: Tensor, t: Tensor) -> Predictions:
+        network, t = learners["expert"].network, t.to(noisy.device)
+        null, cond = (network.variational_eps(noisy, t, views, condition, null=null) for null in (True, False))
+        return Predictions(null, cond)
+
+    return Sources(frozen, variational if "variational" in learners else None, expert if "expert" in learners else None)
