@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gaussmith.synth.procedural import buildings, food, furniture, nature, vehicles, vessels
+from gaussmith.synth.procedural import buildings, creatures, food, furniture, items, nature, vehicles, vessels
 from gaussmith.synth.procedural.design import Design
 
-_MODULES = (furniture, vessels, nature, food, buildings, vehicles)
+_MODULES = (furniture, vessels, nature, food, buildings, vehicles, creatures, items)
 FAMILIES: dict[str, Callable[[np.random.Generator], Design]] = {
     name: make
     for module in _MODULES
