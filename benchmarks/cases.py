@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from gaussmith.camera import orbit
 from gaussmith.io.image import to_uint8
@@ -33,6 +35,11 @@ class Case:
     mesh: Mesh
     prepared: Prepared
     elevation: float
+
+    def premultiplied(self) -> Tensor:
+        """[S,S,4] the picture, premultiplied."""
+        colour, alpha = self.prepared.rgba.split([3, 1], dim=-1)
+        return torch.cat([colour * alpha, alpha], dim=-1)
 
 
 def example_cases(objects: ObjectSet, only: Collection[str] = ()) -> Iterator[Case]:
@@ -68,3 +75,9 @@ def picture(mesh: Mesh, elevation: float) -> Prepared:
     seen = rgba(mesh, orbit(0.0, elevation, width=PICTURE_SIZE), supersample=3)[0]
     straight = torch.cat([seen[..., :3] / seen[..., 3:].clamp_min(1e-6), seen[..., 3:]], dim=-1)
     return prepare(to_uint8(straight), keep_framing=True)
+
+
+def repeated(case: Case, truth: Tensor) -> Tensor:
+    """The picture at every view of truth [B,S,S,4]: the answer that knows no third dimension."""
+    picture = case.premultiplied().permute(2, 0, 1)[None]
+    return F.interpolate(picture, size=truth.shape[1:3], mode="area").permute(0, 2, 3, 1).expand_as(truth)

@@ -16,21 +16,14 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from cases import example_cases, repeated
 from gaussmith.io.image import save_image
-from gaussmith.picture import prepare
+from gaussmith.metrics import compare_views
+from gaussmith.metrics.novel_views import on_white
 from gaussmith.priors.base import Prior
 from gaussmith.recipes import dreamgaussian
-from gaussmith.synth.objects import EXAMPLES as OBJECTS
-from gaussmith.synth.objects import example_mesh, load_objects
-from oracle import OraclePrior, compare, rgba, unseen_cameras
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def elevations() -> dict[str, float]:
-    """Example picture -> elevation of its camera, degrees."""
-    rows = (line.split() for line in (EXAMPLES / "elevations.txt").read_text().splitlines() if line.strip())
-    return {name: float(value) for name, value in rows}
+from gaussmith.synth.objects import load_objects
+from oracle import OraclePrior, rgba, unseen_cameras
 
 
 def main() -> None:
@@ -43,45 +36,34 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     objects = load_objects(args.objects)
-    heights = elevations()
     rows = []
     titles = ("PSNR", "IoU", "worst", "ref", "refIoU", "copy", "cIoU", "white", "s")
     print(f"{'object':>14} " + " ".join(f"{title:>6}" for title in titles))
-    for name in OBJECTS:
-        if args.only and Path(name).stem not in args.only.split(","):
-            continue
-        mesh = example_mesh(objects, name)
+    for case in example_cases(objects, set(args.only.split(",")) - {""}):
         if args.prior == "oracle":
-            prior: Prior = OraclePrior(mesh, args.size)
+            prior: Prior = OraclePrior(case.mesh, args.size)
         else:
             from gaussmith.priors.embedded.prior import load_weights
 
             prior = load_weights()
-        prepared = prepare(EXAMPLES / name, keep_framing=True)
         start = time.perf_counter()
-        result = dreamgaussian.run(dreamgaussian.PRESETS[args.preset], prepared, prior, heights[name])
+        result = dreamgaussian.run(dreamgaussian.PRESETS[args.preset], case.prepared, prior, case.elevation)
         seconds = time.perf_counter() - start
         cameras = unseen_cameras()
-        truth, made = rgba(mesh, cameras), rgba(result.mesh, cameras)
-        quality, overlap = compare(made, truth)
-        picture = torch.as_tensor(prepared.rgba).clone()
-        picture[..., :3] *= picture[..., 3:]
-        small = torch.nn.functional.interpolate(picture.permute(2, 0, 1)[None], size=(192, 192), mode="area")
-        copied, copied_overlap = compare(small.permute(0, 2, 3, 1).expand_as(truth), truth)
-        white, _ = compare(torch.zeros_like(truth), truth)
+        truth, made = rgba(case.mesh, cameras), rgba(result.mesh, cameras)
+        ours, copies = compare_views(made, truth), compare_views(repeated(case, truth), truth)
+        white = compare_views(torch.zeros_like(truth), truth).psnr
         reference = result.report["reference"]
         row = [
-            float(quality.mean()), float(overlap.mean()), float(quality.min()), reference["psnr"], reference["iou"],
-            float(copied.mean()), float(copied_overlap.mean()), float(white.mean()), seconds,
+            float(ours.psnr.mean()), float(ours.iou.mean()), float(ours.psnr.min()), reference["psnr"],
+            reference["iou"], float(copies.psnr.mean()), float(copies.iou.mean()), float(white.mean()), seconds,
         ]  # fmt: skip
         rows.append(row)
-        print(f"{Path(name).stem:>14} " + _figures(row), flush=True)
+        print(f"{case.name:>14} " + _figures(row), flush=True)
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
-            pairs = [
-                torch.cat([x[i, ..., :3] + 1 - x[i, ..., 3:] for i in range(0, 24, 4)], dim=1) for x in (truth, made)
-            ]
-            save_image(args.out / f"{Path(name).stem}.png", torch.cat(pairs).clamp(0, 1))
+            pairs = [torch.cat(list(on_white(x[::4])), dim=1) for x in (truth, made)]
+            save_image(args.out / f"{case.name}.png", torch.cat(pairs).clamp(0, 1))
     print(f"{'mean':>14} " + _figures(torch.tensor(rows).mean(dim=0).tolist()))
 
 

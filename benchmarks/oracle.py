@@ -16,7 +16,6 @@ from torch import Tensor
 from gaussmith.camera import PRIOR_FOVY, Camera, orbit
 from gaussmith.diffusion.schedule import CosineTime
 from gaussmith.mesh import Mesh
-from gaussmith.metrics import iou, psnr
 from gaussmith.render.mesh import render_mesh
 from gaussmith.views import OrbitView
 
@@ -56,12 +55,3 @@ def unseen_cameras(count: int = 24, size: int = 192, seed: int = 7) -> Camera:
     random = np.random.default_rng(seed)
     azimuth = (np.arange(count) + random.random()) * 360 / count
     return orbit(torch.tensor(azimuth), torch.tensor(random.uniform(-20, 45, count)), width=size)
-
-
-def compare(guess: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """PSNR (dB, on white) and IoU of each view of premultiplied RGBA [B,H,W,4]."""
-    white = [x[..., :3] + 1 - x[..., 3:] for x in (guess, truth)]
-    return (
-        torch.stack([psnr(a, b) for a, b in zip(*white)]),
-        torch.stack([iou(a[..., 3:], b[..., 3:]) for a, b in zip(guess, truth)]),
-    )

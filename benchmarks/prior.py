@@ -73,7 +73,7 @@ def draw_trial(objects: ObjectSet, index: int, targets: int) -> Trial:
     random = np.random.default_rng([1, index])
     azimuth, elevation = random.uniform(-180, 180), random.uniform(*ELEVATIONS)
     turns = 180 * (np.arange(targets) + random.random(targets)) / targets * random.choice([-1, 1], targets)
-    heights = random.uniform(*ELEVATIONS, targets)
+    heights = random.uniform(ELEVATIONS[0], ELEVATIONS[1], targets)
     pictures = pictures_of(objects, index, np.append(azimuth, azimuth + turns), np.append(elevation, heights))
     views = OrbitView(torch.from_numpy(turns).float(), torch.from_numpy(heights).float(), fovy=PRIOR_FOVY, size=SIZE)
     return Trial(index, azimuth, elevation, pictures[0], pictures[1:], views)
