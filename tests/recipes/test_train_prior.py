@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +12,9 @@ from safetensors.torch import load_file
 
 from gaussmith.events import Step, UserError
 from gaussmith.priors.embedded.network import NetworkConfig
-from gaussmith.priors.embedded.prior import load_weights
-from gaussmith.recipes.train_prior import Config, draw_batch, run
-from gaussmith.synth.views import load_views
+from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
+from gaussmith.recipes.train_prior import Config, draw_batch, initial_network, run
+from gaussmith.synth.views import Views, load_views
 
 TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
@@ -22,20 +25,20 @@ CONFIG = Config(samples=64, references=4, targets=2, warmup=2, draft_share=0.25,
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Two folders of flat-coloured discs: colour and size are the object's, whatever the view."""
+    """Three folders of flat-coloured discs: colour and size are the object's, whatever the view."""
     root = tmp_path_factory.mktemp("shards")
     random = np.random.default_rng(0)
     y, x = np.mgrid[:64, :64] - 31.5
-    for part, count in (("train", 12), ("validation", 6)):
+    for part, count in (("train", 12), ("validation", 6), ("procedural", 8)):
         (root / part).mkdir()
         rgba = np.zeros((count, 6, 64, 64, 4), np.uint8)
         for i in range(count):
             inside = np.hypot(x, y) < random.uniform(8, 25)
             rgba[i][:, inside] = [*random.integers(0, 255, 3), 255]
         angles = [random.uniform(a, b, (count, 6)).astype(np.float32) for a, b in ((-180, 180), (-10, 40))]
-        np.savez(
-            root / part / "shard_0000.npz", rgba=rgba, azimuth=angles[0], elevation=angles[1], index=np.arange(count)
-        )
+        captions = np.array([f"a red {'plate' if i % 2 else 'ball'}" for i in range(count)])
+        views = Views(rgba, *angles, np.arange(count), captions)
+        np.savez(root / part / "shard_0000.npz", **vars(views))
     return root
 
 
@@ -47,7 +50,8 @@ def test_trains_and_exports(shards, tmp_path):
     events: list = []
     path = run(CONFIG, shards, tmp_path, events.append, network=TINY)
     prior = load_weights(path, precision="float32")
-    assert prior.network.config == TINY
+    assert prior.network.config == replace(TINY, vocabulary=3)
+    assert prior.vocabulary.words == ("ball", "plate", "red")
     losses = [e.values["draft"] for e in events if isinstance(e, Step) and "draft" in e.values]
     assert len(losses) == 8
     assert losses[-1] < losses[0]
@@ -100,3 +104,34 @@ def test_mirroring_turns_the_azimuth_round(shards):
     mirrored = draw_batch(views, 16, 2, np.random.default_rng(2), augment=True)
     signs = (mirrored.azimuth / plain.azimuth).round()
     assert set(signs.tolist()) == {-1.0, 1.0}
+
+
+def test_captions_lose_their_colours_with_the_picture(shards):
+    views = load_views(sorted((shards / "train").glob("*.npz")))
+    plain = draw_batch(views, 16, 2, np.random.default_rng(2), augment=False)
+    changed = draw_batch(views, 16, 2, np.random.default_rng(2), augment=True)
+    assert all("red" in caption for caption in plain.captions)
+    for caption, one, other in zip(changed.captions, changed.references, plain.references):
+        if not torch.equal(one[:3].mean(dim=(1, 2)), other[:3].mean(dim=(1, 2))):
+            assert "red" not in caption
+    assert 0 < sum("red" not in caption for caption in changed.captions) < 16
+
+
+def test_begins_from_weights_that_know_no_words(shards, tmp_path):
+    old = EmbeddedPrior(initial_network(TINY, seed=5))
+    save_weights(old, tmp_path / "old.safetensors")
+    short = replace(CONFIG, samples=8, rate=0.0)
+    new = load_weights(
+        train(shards, tmp_path / "out", config=short, start=tmp_path / "old.safetensors"), precision="float32"
+    )
+    assert len(new.vocabulary) == 3
+    before = old.network.half().float().state_dict()
+    after = new.network.state_dict()
+    assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+def test_without_procedural_objects(shards, tmp_path):
+    for part in ("train", "validation"):
+        shutil.copytree(shards / part, tmp_path / "real" / part)
+    weights = load_weights(train(tmp_path / "real", tmp_path / "out", config=replace(CONFIG, samples=16)))
+    assert len(weights.vocabulary) == 3

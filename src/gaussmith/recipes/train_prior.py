@@ -3,7 +3,7 @@
     for every step:
         draw references and, for each, target views of the same object
         encode the references into volumes; render the drafts from the targets' cameras
-        noise the targets; predict v beside the drafts (the condition dropped now and then)
+        noise the targets; predict v from picture, picture and caption, caption alone, or nothing
         loss = v error + draft error;  AdamW on float32 masters;  exponential moving average
 
 The first `draft_share` of the samples train the encoder by the draft alone: it is the quarter of the work that
@@ -27,8 +27,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError
-from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, pose_features
-from gaussmith.priors.embedded.prior import EmbeddedPrior, save_weights
+from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told, pose_features
+from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
+from gaussmith.priors.embedded.vocabulary import Vocabulary, collect
+from gaussmith.synth.captions import without_colours
 from gaussmith.synth.views import Views, load_views
 
 
@@ -41,6 +43,9 @@ class Config:
         references, targets: references a step, and targets for each.
         rate: peak learning rate; warm-up over `warmup` steps, linear cool-down over the last `cooldown` share.
         drop: share of samples without condition, for classifier-free guidance (Ho & Salimans 2022 use 0.1-0.2).
+        text_share: share of samples with the caption alone. captioned: share of those with the picture that get the
+            caption too.
+        procedural_share: share of the references drawn from the procedural objects, where there are any.
         draft_share: share of the samples that train the encoder's draft alone.
         draft_weight: weight of the draft's error beside the v error.
         clip: largest gradient norm. ema: decay of the moving average.
@@ -54,6 +59,9 @@ class Config:
     warmup: int = 100
     cooldown: float = 0.3
     drop: float = 0.1
+    text_share: float = 0.2
+    captioned: float = 0.3
+    procedural_share: float = 0.4
     draft_share: float = 0.25
     draft_weight: float = 1.0
     clip: float = 1.0
@@ -71,24 +79,38 @@ def run(
     device: str = "cpu",
     resume: bool = False,
     network: NetworkConfig | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train; returns the path of the exported weights (fp16 safetensors, the moving average).
 
     Args:
-        shards: folder written by `gaussmith.synth.views.render_shards` with train and validation parts.
+        shards: folder written by `gaussmith.synth.views.render_shards` with the parts train and validation, and
+            procedural if there are such objects.
         out: folder for checkpoint.safetensors, weights.safetensors, log.jsonl and samples.png.
+        resume: go on from out/checkpoint.safetensors if it is there.
+        start: weights to begin from instead of random ones; what they lack (a caption encoder, say) begins at random.
     """
-    train, held_out = (_load(shards / part) for part in ("train", "validation"))
+    train, held_out = [_load(shards / part) for part in ("train", "validation")]
+    made = _load(shards / "procedural") if (shards / "procedural").is_dir() else None
     out.mkdir(parents=True, exist_ok=True)
-    state = _State(network or NetworkConfig(), config, device)
-    if resume and (out / "checkpoint.safetensors").exists():
-        state.load(out / "checkpoint.safetensors")
+    checkpoint = out / "checkpoint.safetensors"
+    resume = resume and checkpoint.exists()
+    captions = [*train.caption.tolist(), *([] if made is None else made.caption.tolist())]
+    vocabulary = _saved_words(checkpoint) if resume else collect(captions)
+    sizes = replace(network or NetworkConfig(), vocabulary=len(vocabulary))
+    state = _State(sizes, vocabulary, config, device)
+    if resume:
+        state.load(checkpoint)
+    elif start is not None:
+        state.begin(start)
+    # References are drawn from these, each with its share.
+    worlds = [(train, 1.0)] if made is None else [(train, 1 - config.procedural_share), (made, config.procedural_share)]
     steps = math.ceil(config.samples / (config.references * config.targets))
     started = time.monotonic()
     on_event(StageStarted("train prior", steps))
     while state.step < steps:
         progress = state.step / steps
-        losses = _train_step(state, config, train, progress, steps)
+        losses = _train_step(state, config, worlds, progress, steps)
         state.step += 1
         on_event(Step("train prior", state.step, losses))
         if state.step % config.save_every == 0 or state.step == steps:
@@ -116,7 +138,8 @@ def _load(folder: Path) -> Views:
 class _State:
     """Float32 masters, their moving average and moments, and the network that computes in bf16."""
 
-    def __init__(self, network: NetworkConfig, config: Config, device: str) -> None:
+    def __init__(self, network: NetworkConfig, vocabulary: Vocabulary, config: Config, device: str) -> None:
+        self.vocabulary = vocabulary
         model = initial_network(network, config.seed).to(device).to_channels_last()
         self.config, self.step = config, 0
         self.masters = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -145,7 +168,7 @@ class _State:
     def averaged(self) -> EmbeddedPrior:
         model = PriorNetwork(self.model.config).to(next(iter(self.masters.values())).device)
         model.load_state_dict(self.average)
-        return EmbeddedPrior(model)
+        return EmbeddedPrior(model, self.vocabulary)
 
     def save(self, path: Path) -> None:
         tensors: dict[str, Tensor] = {}
@@ -153,9 +176,23 @@ class _State:
             moments = self.optimizer.state_dict()["state"].get(i, {})
             tensors |= {f"master.{name}": master.detach(), f"average.{name}": self.average[name]}
             tensors |= {f"{k}.{name}": moments[k] for k in ("exp_avg", "exp_avg_sq") if k in moments}
-        metadata = {"step": str(self.step), "network": json.dumps(asdict(self.model.config))}
+        metadata = {
+            "step": str(self.step),
+            "network": json.dumps(asdict(self.model.config)),
+            "words": json.dumps(self.vocabulary.words),
+        }
         save_file({k: v.contiguous() for k, v in tensors.items()}, str(path) + ".part", metadata)
         Path(str(path) + ".part").replace(path)
+
+    def begin(self, weights: Path) -> None:
+        """Take over the weights of the file that have the same name and shape."""
+        found = load_weights(weights, precision="float32").network.state_dict()
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                if name in found and found[name].shape == master.shape:
+                    master.copy_(found[name])
+                    self.average[name].copy_(master)
+            torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
 
     def load(self, path: Path) -> None:
         with safe_open(path, "pt") as file:
@@ -177,6 +214,11 @@ class _State:
             torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
 
 
+def _saved_words(path: Path) -> Vocabulary:
+    with safe_open(path, "pt") as file:
+        return Vocabulary(tuple(json.loads(file.metadata().get("words", "[]"))))
+
+
 def initial_network(config: NetworkConfig, seed: int) -> PriorNetwork:
     """A network with the weights of that seed, drawn from a generator of our own: PyTorch's layers draw theirs from the
     global one. Same distributions: uniform within 1/sqrt(fan in); norms, position codes and zero layers as built."""
@@ -184,7 +226,7 @@ def initial_network(config: NetworkConfig, seed: int) -> PriorNetwork:
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)) and bool(module.weight.any()):
+            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear, torch.nn.Embedding)) and bool(module.weight.any()):
                 bound = module.weight[0].numel() ** -0.5
                 for p in module.parameters():
                     p.copy_((torch.rand(p.shape, generator=random) * 2 - 1) * bound)
@@ -200,12 +242,15 @@ def _rate(config: Config, step: int, steps: int) -> float:
     return config.rate * warm * cool
 
 
-def _train_step(state: _State, config: Config, views: Views, progress: float, steps: int) -> dict[str, float]:
+def _train_step(
+    state: _State, config: Config, worlds: list[tuple[Views, float]], progress: float, steps: int
+) -> dict[str, float]:
     # A generator a step: what a step sees depends on its number alone, so a resumed run draws the same batches.
     random = np.random.default_rng([config.seed, state.step])
-    batch = draw_batch(views, config.references, config.targets, random)
+    counts = random.multinomial(config.references, [share for _, share in worlds])
+    drawn = [draw_batch(views, int(n), config.targets, random) for (views, _), n in zip(worlds, counts) if n]
     device = next(iter(state.masters.values())).device
-    batch = replace(batch, **{k: v.to(device) for k, v in vars(batch).items()})
+    batch = _join(drawn, state.vocabulary, device)
     model = state.model
     encoded = model.encode(batch.references, batch.reference_elevation)
     draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
@@ -220,11 +265,13 @@ def _train_step(state: _State, config: Config, views: Views, progress: float, st
         # Two thirds of the density at high noise (p(t) = 2t): distillation starts and decides there.
         t = torch.from_numpy(np.sqrt(random.random(count)).astype(np.float32)).to(device)
         noise = torch.from_numpy(random.standard_normal(batch.targets.shape, np.float32)).to(device)
-        keep = torch.from_numpy((random.random(count) >= config.drop).astype(np.float32)).to(device)
+        keep, keep_caption = (torch.from_numpy(k).to(device) for k in _conditions(config, count, random))
         cos, sin = torch.cos(t * math.pi / 2)[:, None, None, None], torch.sin(t * math.pi / 2)[:, None, None, None]
         pose = pose_features(batch.azimuth, batch.reference_elevation[batch.owner], batch.elevation)
+        place = pose_features(batch.front, torch.zeros_like(batch.front), batch.elevation)
+        told = Told(draft, encoded.tokens[batch.owner], pose, keep, batch.words, keep_caption, place)
         noisy = cos * batch.targets + sin * noise
-        v = model.denoise(noisy, t, draft, encoded.tokens[batch.owner], pose, keep)
+        v = model.denoise(noisy, t, told)
         v_loss = (v - (cos * noise - sin * batch.targets)).square().mean()
         loss = loss + v_loss
         values["v"] = v_loss.item()
@@ -233,9 +280,18 @@ def _train_step(state: _State, config: Config, views: Views, progress: float, st
     return {"loss": loss.item(), **values, "norm": norm}
 
 
+def _conditions(config: Config, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """For each sample, float32 [count]: is the picture given, and is the caption?"""
+    kind, also = random.random(count), random.random(count) < config.captioned
+    picture = kind >= config.drop + config.text_share
+    caption = np.where(picture, also, kind >= config.drop)
+    return picture.astype(np.float32), caption.astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """references [R,4,64,64] and targets [B,4,64,64] in [-1,1]; owner [B]; angles in degrees, azimuth relative."""
+    """references [R,4,64,64] and targets [B,4,64,64] in [-1,1]; owner [B]; angles in degrees, azimuth relative to the
+    reference's, front relative to the object's front; captions, one a reference; words [B,L], their numbers."""
 
     references: Tensor
     reference_elevation: Tensor
@@ -243,6 +299,20 @@ class Batch:
     azimuth: Tensor
     elevation: Tensor
     owner: Tensor
+    front: Tensor
+    captions: list[str]
+    words: Tensor
+
+
+def _join(batches: list[Batch], vocabulary: Vocabulary, device: torch.device) -> Batch:
+    """One batch on the device, the captions' words numbered."""
+    first = np.cumsum([0, *(len(b.captions) for b in batches)])
+    captions = [caption for b in batches for caption in b.captions]
+    owner = torch.cat([b.owner + int(n) for b, n in zip(batches, first)]).to(device)
+    numbers = vocabulary.numbers(captions).to(device)
+    names = ("references", "reference_elevation", "targets", "azimuth", "elevation", "front")
+    joined = {name: torch.cat([getattr(b, name) for b in batches]).to(device) for name in names}
+    return Batch(**joined, owner=owner, captions=captions, words=numbers[owner])
 
 
 def draw_batch(views: Views, references: int, targets: int, random: np.random.Generator, augment: bool = True) -> Batch:
@@ -268,19 +338,24 @@ def draw_batch(views: Views, references: int, targets: int, random: np.random.Ge
     which = (objects[owner], rows.reshape(-1))
     ref, tgt = _to_signed(views.rgba[objects, ref_row]), _to_signed(views.rgba[which])
     relative = (views.azimuth[which] - views.azimuth[objects, ref_row][owner] + 180) % 360 - 180
+    front = views.azimuth[which].copy()
     ref_elevation, elevation = views.elevation[objects, ref_row], views.elevation[which]
+    captions = views.caption[objects].tolist()
     if augment:
         for r in range(references):
             if random.random() < 0.5:
                 ref[r] = ref[r].flip(-1)
                 tgt[owner == r] = tgt[owner == r].flip(-1)
                 relative[owner == r] *= -1
+                front[owner == r] *= -1
             if random.random() < 1 / 3:
                 order = [*random.permutation(3), 3]
                 ref[r] = ref[r][order]
                 tgt[owner == r] = tgt[owner == r][:, order]
-    angles = [torch.from_numpy(a.astype(np.float32)) for a in (ref_elevation, relative, elevation)]
-    return Batch(ref, angles[0], tgt, angles[1], angles[2], torch.from_numpy(owner))
+                captions[r] = without_colours(captions[r])
+    angles = [torch.from_numpy(a.astype(np.float32)) for a in (ref_elevation, relative, elevation, front)]
+    nothing = torch.zeros(len(owner), 0, dtype=torch.int64)
+    return Batch(ref, angles[0], tgt, angles[1], angles[2], torch.from_numpy(owner), angles[3], captions, nothing)
 
 
 def _to_signed(pictures: np.ndarray) -> Tensor:
@@ -295,41 +370,56 @@ def evaluate(
     """The training gates on held-out objects.
 
     Returns: draft_psnr, sample_psnr, copy_psnr (on white, dB, elevation-limited as the shards are), sample_iou,
-    copy_iou, wrong_pose (v loss at t = 0.9 with the azimuth turned by 90 degrees over the right one's).
+    copy_iou, v_high (v error at t = 0.9), wrong_pose (that with the azimuth turned by 90 degrees over the right one's),
+    caption (that without any condition over that with the caption alone).
     """
     random = np.random.default_rng(seed)
-    batch = draw_batch(views, objects, targets, random, augment=False)
     model = prior.network
+    batch = _join([draw_batch(views, objects, targets, random, augment=False)], prior.vocabulary, prior.device)
     encoded = model.encode(batch.references, batch.reference_elevation)
-    noise = torch.from_numpy(random.standard_normal(batch.targets.shape, np.float32))
-    t = torch.full((len(batch.owner),), 0.9)
+    noise = torch.from_numpy(random.standard_normal(batch.targets.shape, np.float32)).to(prior.device)
+    t = torch.full((len(batch.owner),), 0.9, device=prior.device)
     cos, sin = math.cos(0.9 * math.pi / 2), math.sin(0.9 * math.pi / 2)
-    losses = []
-    for turn in (0.0, 90.0):
-        v = _predict(model, encoded, batch, cos * batch.targets + sin * noise, t, turn)
-        losses.append(float((v - (cos * noise - sin * batch.targets)).square().mean()))
+
+    def v_error(**told: float) -> float:
+        v = _predict(model, encoded, batch, cos * batch.targets + sin * noise, t, **told)
+        return float((v - (cos * noise - sin * batch.targets)).square().mean())
+
+    right, turned = v_error(), v_error(turn=90.0)
+    caption, nothing = v_error(picture=0.0, caption=1.0), v_error(picture=0.0)
     draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
     draft_rgba = F.interpolate(torch.cat([draft[:, 1:4], draft[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
     picture = noise
-    times = torch.linspace(1, 0, 21)
+    times = torch.linspace(1, 0, 21, device=prior.device)
     for now, then in pairwise(times):
         c, s = torch.cos(now * math.pi / 2), torch.sin(now * math.pi / 2)
-        v = _predict(model, encoded, batch, picture, now.expand(len(batch.owner)), 0.0)
+        v = _predict(model, encoded, batch, picture, now.expand(len(batch.owner)))
         clean, eps = (c * picture - s * v).clamp(-1, 1), s * picture + c * v
         picture = torch.cos(then * math.pi / 2) * clean + torch.sin(then * math.pi / 2) * eps
     truth = batch.targets * 0.5 + 0.5
     copy = (batch.references * 0.5 + 0.5)[batch.owner]
-    figures = {"wrong_pose": losses[1] / losses[0], "v_high": losses[0]}
+    figures = {"wrong_pose": turned / right, "v_high": right, "caption": nothing / caption}
     for name, guess in (("draft", draft_rgba), ("sample", picture * 0.5 + 0.5), ("copy", copy)):
         figures |= {f"{name}_{k}": v for k, v in _compare(guess, truth).items()}
     return figures
 
 
-def _predict(model: PriorNetwork, encoded: Encoded, batch: Batch, noisy: Tensor, t: Tensor, turn: float) -> Tensor:
+def _predict(
+    model: PriorNetwork,
+    encoded: Encoded,
+    batch: Batch,
+    noisy: Tensor,
+    t: Tensor,
+    turn: float = 0.0,
+    picture: float = 1.0,
+    caption: float = 0.0,
+) -> Tensor:
+    keep, keep_caption = torch.full_like(t, picture), torch.full_like(t, caption)
     azimuth = batch.azimuth + turn
-    draft = model.draft(encoded, batch.owner, azimuth, batch.elevation)
-    pose = pose_features(azimuth, encoded.elevation[batch.owner], batch.elevation)
-    return model.denoise(noisy, t, draft, encoded.tokens[batch.owner], pose, torch.ones_like(t))
+    told = model.tell(
+        encoded, batch.owner, azimuth, batch.elevation, keep, batch.words, keep_caption, batch.front + turn
+    )
+    return model.denoise(noisy, t, told)
 
 
 def _compare(guess: Tensor, truth: Tensor) -> dict[str, float]:

@@ -14,6 +14,7 @@ from gaussmith.camera import DEFAULT_RADIUS, PRIOR_FOVY, orbit
 from gaussmith.events import UserError
 from gaussmith.mesh import Mesh
 from gaussmith.render.mesh import interpolate, rasterize_mesh
+from gaussmith.synth.captions import describe
 from gaussmith.synth.objects import ObjectSet
 
 # Elevations in degrees: most pictures of things are taken from slightly above, but distillation asks for all of OUTER.
@@ -28,12 +29,14 @@ class Views:
         rgba: uint8 [N,V,S,S,4], sRGB premultiplied by alpha.
         azimuth, elevation: float32 [N,V] degrees of the camera.
         index: int64 [N] index of each object in its `ObjectSet`.
+        caption: [N] strings.
     """
 
     rgba: np.ndarray
     azimuth: np.ndarray
     elevation: np.ndarray
     index: np.ndarray
+    caption: np.ndarray
 
 
 def render_views(
@@ -104,11 +107,13 @@ def render_shards(
         ]
         azimuth, elevation = (np.stack(angles) for angles in zip(*directions))
         if not _is_done(path, group, azimuth, size):
+            meshes = [objects.mesh(int(index)) for index in group]
+            told = [describe(objects, int(index), mesh) for index, mesh in zip(group, meshes)]
             pictures = [
-                render_views(objects.mesh(int(index)), az, el, size, supersample=supersample)
-                for index, az, el in zip(group, azimuth, elevation)
+                render_views(mesh, az, el, size, supersample=supersample)
+                for mesh, az, el in zip(meshes, azimuth, elevation)
             ]
-            _write(path, Views(np.stack(pictures), azimuth, elevation, group.astype(np.int64)))
+            _write(path, Views(np.stack(pictures), azimuth, elevation, group.astype(np.int64), np.array(told)))
         if on_shard is not None:
             on_shard(number, len(groups))
     return paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields, replace, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.schedule import CosineTime, cfg, eps_from_v, x0_from_v
 from gaussmith.events import UserError
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
-from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.views import OrbitView
 

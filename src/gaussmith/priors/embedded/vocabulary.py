@@ -14,29 +14,122 @@ from torch import Tensor
 CAPTION_WORDS = 12  # words of a caption that are read
 _MAX_TEXT = 2000  # characters; longer texts are cut before anything is done with them
 
-# Words that carry nothing in "a blue house with a red roof"; their order does.
-_FILLERS = frozenset(["a", "an", "the", "of", "some", "its", "is", "it", "that", "has", "made", "very"])
-_SAME = {
-    "gray": "grey", "golden": "gold", "wooden": "wood", "metallic": "metal", "automobile": "car", "airplane": "plane",
-    "aeroplane": "plane", "aircraft": "plane", "ship": "boat", "cup": "mug", "couch": "sofa", "home": "house",
-    "building": "house", "woman": "person", "man": "person", "human": "person", "kitty": "cat", "puppy": "dog",
-    "stone": "rock", "boulder": "rock", "treasure": "chest", "teacup": "mug", "lorry": "truck", "violet": "purple",
-}  # fmt: skip
+_ARTICLES = frozenset(["a", "an", "the"])
+_IRREGULAR = {
+    "leaves": "leaf",
+    "knives": "knife",
+    "shelves": "shelf",
+    "loaves": "loaf",
+    "wolves": "wolf",
+    "halves": "half",
+    "axes": "axe",
+    "shoes": "shoe",
+    "canoes": "canoe",
+    "buses": "bus",
+    "cookies": "cookie",
+    "zombies": "zombie",
+    "lens": "lens",
+    "stairs": "stairs",
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "mice": "mouse",
+    "feet": "foot",
+    "teeth": "tooth",
+    "geese": "goose",
+    "children": "child",
+    "series": "series",
+}
+_SYNONYMS = {
+    "automobile": "car",
+    "auto": "car",
+    "sedan": "car",
+    "lorry": "truck",
+    "airplane": "plane",
+    "aeroplane": "plane",
+    "aircraft": "plane",
+    "locomotive": "train",
+    "spacecraft": "spaceship",
+    "bike": "bicycle",
+    "couch": "sofa",
+    "settee": "sofa",
+    "home": "house",
+    "tv": "television",
+    "fridge": "refrigerator",
+    "lit": "burning",
+    "human": "person",
+    "male": "man",
+    "guy": "man",
+    "female": "woman",
+    "girl": "woman",
+    "boy": "man",
+    "puppy": "dog",
+    "kitten": "cat",
+    "kitty": "cat",
+    "pony": "horse",
+    "bunny": "rabbit",
+    "doughnut": "donut",
+    "hamburger": "burger",
+    "blade": "sword",
+    "trunk": "trunk",
+    "stone": "stone",
+    "boulder": "rock",
+    "shrub": "bush",
+    "gray": "grey",
+    "golden": "gold",
+    "crimson": "red",
+    "scarlet": "red",
+    "maroon": "red",
+    "navy": "blue",
+    "azure": "blue",
+    "violet": "purple",
+    "magenta": "pink",
+    "turquoise": "teal",
+    "cyan": "teal",
+    "aqua": "teal",
+    "beige": "tan",
+    "cream": "white",
+    "olive": "green",
+    "lime": "lime",
+    "wood": "wooden",
+    "timber": "wooden",
+    "colour": "color",
+    "tiny": "small",
+    "little": "small",
+    "huge": "big",
+    "large": "big",
+    "metallic": "metal",
+}
 
 
 def words(text: str) -> list[str]:
-    """The words of a text: lower-case ASCII letters, singular, common synonyms made one, fillers left out."""
-    plain = unicodedata.normalize("NFKD", text[:_MAX_TEXT]).encode("ascii", "ignore").decode()
-    found = [_singular(word) for word in re.findall(r"[a-z]+", plain.lower()) if len(word) > 1]
-    return [_SAME.get(word, word) for word in found if word not in _FILLERS]
+    """The words of a text in normal form: lower-case ASCII letters, singular, synonyms merged, no articles.
+
+    The one tokeniser: training captions and users' prompts both pass through it. Accents are dropped, everything that
+    is not a letter separates. Never fails; normal words stay as they are.
+    """
+    plain = unicodedata.normalize("NFKD", text[:_MAX_TEXT]).encode("ascii", "ignore").decode().lower()
+    found = (normal_form(word) for word in re.findall(r"[a-z]+", plain))
+    return [word for word in found if word not in _ARTICLES]
+
+
+def normal_form(word: str) -> str:
+    """A lower-case word in the singular, synonyms merged."""
+    word = _SYNONYMS.get(word, word)
+    singular = _singular(word)
+    return _SYNONYMS.get(singular, singular)
 
 
 def _singular(word: str) -> str:
-    if len(word) > 4 and word.endswith(("shes", "ches", "xes", "sses")):
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y" if len(word) > 4 else word[:-1]
+    if word.endswith(("sses", "xes", "ches", "shes", "zzes", "oes")):
         return word[:-2]
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+    return word[:-1]
 
 
 @dataclass(frozen=True)
