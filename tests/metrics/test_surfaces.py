@@ -51,25 +51,33 @@ def test_a_mesh_without_area_is_refused(mesh):
         surface_points(mesh, 10, np.random.default_rng(0))
 
 
+def points(mesh: Mesh, seed: int, count: int = 20_000) -> np.ndarray:
+    return surface_points(mesh, count, np.random.default_rng(seed))
+
+
+def test_chamfer_by_hand():
+    a, b = np.array([[0.0, 0, 0]]), np.array([[3.0, 4, 0], [0, 0, 1]])
+    assert chamfer(a, b) == pytest.approx((1 + (5 + 1) / 2) / 2)
+    assert chamfer(a, b) == chamfer(b, a) and chamfer(b, b) == 0
+    with pytest.raises(ValueError, match="no points"):
+        chamfer(a, b[:0])
+
+
 def test_chamfer_of_two_spheres_is_the_gap():
-    a, b = sphere(0.5), sphere(0.6)
-    there, back = (chamfer(x, y, np.random.default_rng(1)) for x, y in ((a, b), (b, a)))
-    assert there == pytest.approx(0.1, abs=0.001) and back == pytest.approx(there, abs=2e-4)
+    assert chamfer(points(sphere(0.5), 1), points(sphere(0.6), 2)) == pytest.approx(0.1, abs=0.001)
 
 
 def test_chamfer_of_equal_surfaces_is_its_floor():
-    mesh, count = sphere(0.5), 5000
-    floor = chamfer(mesh, mesh, np.random.default_rng(0), count)
-    assert floor == pytest.approx(0.4 * math.sqrt(math.pi / count), rel=0.25)
+    floor = chamfer(points(sphere(0.5), 0, 5000), points(sphere(0.5), 1, 5000))
+    assert floor == pytest.approx(0.4 * math.sqrt(math.pi / 5000), rel=0.25)
 
 
 def test_f_score_counts_both_ways():
-    whole = Mesh(
-        torch.cat([square(1).vertices, square(1, z=1).vertices]), torch.cat([square(1).faces, square(1).faces + 4])
-    )
-    half = square(1)
+    half, apart = square(1), square(1, z=0.5)
+    whole = Mesh(torch.cat([half.vertices, apart.vertices]), torch.cat([half.faces, half.faces + 4]))
+    a, b, other = points(half, 0), points(whole, 1), points(apart, 2)
     # Of the guess all is true; of the truth half is found: 2 * 1 * 0.5 / 1.5.
-    assert f_score(half, whole, 0.1, np.random.default_rng(0)) == pytest.approx(2 / 3, abs=1e-3)
-    assert f_score(whole, half, 0.1, np.random.default_rng(0)) == pytest.approx(2 / 3, abs=1e-3)
-    assert f_score(half, half, 0.1, np.random.default_rng(0)) == 1
-    assert f_score(half, square(1, z=0.5), 0.1, np.random.default_rng(0)) == 0
+    assert f_score(a, b, 0.1) == pytest.approx(2 / 3, abs=1e-3)
+    assert f_score(b, a, 0.1) == pytest.approx(2 / 3, abs=1e-3)
+    assert f_score(a, points(half, 3), 0.1) == 1
+    assert f_score(a, other, 0.1) == 0
