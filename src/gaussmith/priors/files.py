@@ -72,13 +72,7 @@ def load_safetensors_part(
         UserError: no weights, too large, damaged, not plain tensors, or an index that points out of the folder.
     """
     home = folder / part
-    names = [path.name for path in home.iterdir()] if home.is_dir() else []
-    chosen = weights_file(names, half)
-    if chosen is None:
-        raise UserError(f"{home} holds no weights (diffusion_pytorch_model or model, .safetensors or .bin)")
-    files = [home / name for name in (_indexed(home, chosen) if chosen.endswith(".json") else [chosen])]
-    if absent := [path.name for path in files if not path.is_file()]:
-        raise UserError(f"{home} lacks {', '.join(absent[:3])}; fetch or copy the pipeline again")
+    files = weight_files(folder, part, half)
     size = sum(path.stat().st_size for path in files)
     if size > max_bytes:
         raise UserError(f"the weights in {home} take {size / 1e9:.1f} GB, more than the limit of {max_bytes / 1e9:g}")
@@ -86,6 +80,19 @@ def load_safetensors_part(
     for path in files:
         tensors.update(_tensors(path))
     return tensors
+
+
+def weight_files(folder: Path, part: str, half: bool = True) -> list[Path]:
+    """The file, or the shards, that hold the weights of a part; `UserError` if there are none or not all."""
+    home = folder / part
+    names = [path.name for path in home.iterdir()] if home.is_dir() else []
+    chosen = weights_file(names, half)
+    if chosen is None:
+        raise UserError(f"{home} holds no weights (diffusion_pytorch_model or model, .safetensors or .bin)")
+    files = [home / name for name in (_indexed(home, chosen) if chosen.endswith(".json") else [chosen])]
+    if absent := [path.name for path in files if not path.is_file()]:
+        raise UserError(f"{home} lacks {', '.join(absent[:3])}; fetch or copy the pipeline again")
+    return files
 
 
 def _indexed(home: Path, index: str) -> list[str]:

@@ -70,6 +70,30 @@ def model_config(folder: Path, part: str) -> dict[str, Any]:
     return config
 
 
+def whole_number(config: Mapping[str, Any], key: str, where: Path) -> int:
+    """A positive whole number of a configuration; `UserError` if it is not there."""
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{where / 'config.json'} gives no whole number as {key}; it is no part of a known prior")
+    return value
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """float16 on GPUs, as the published weights are stored, and float32 on the CPU."""
+    return torch.float16 if device.type in ("cuda", "mps") else torch.float32
+
+
+def check_text_fits(folder: Path, key: str, *encoders: str) -> None:
+    """`UserError` unless the denoiser's `key` is the width of what its text encoders give together."""
+    widths = []
+    for part in encoders:
+        config = model_config(folder, part)
+        widths.append(whole_number(config, "d_model" if "d_model" in config else "hidden_size", folder / part))
+    wanted = whole_number(model_config(folder, "unet"), key, folder / "unet")
+    if sum(widths) != wanted:
+        raise UserError(f"{folder}: the text encoder gives {sum(widths)} numbers a token, the denoiser takes {wanted}")
+
+
 def load_module(
     make: Callable[[], nn.Module], folder: Path, part: str, dtype: torch.dtype, device: torch.device
 ) -> nn.Module:

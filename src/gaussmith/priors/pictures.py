@@ -70,23 +70,25 @@ class Latents:
     """The space of a VAE of diffusers (AutoencoderKL), which is loaded when first used.
 
     Attributes:
-        size: side of the pictures. shape: of one latent, (C, size/factor, size/factor).
+        size: side of the pictures. shape: of one latent, (C, side, side).
         slices: how many pictures go through the VAE at once, and whether its activations are recomputed in the
             backward pass (when not None); None is all of them, and kept.
     """
 
-    def __init__(self, folder: Path, size: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, side: int, dtype: torch.dtype, device: torch.device, may_overflow: bool = False
+    ) -> None:
+        """`side` is that of the latents, which the denoiser knows. With `may_overflow` the configuration's force_upcast
+        is heeded: SDXL's VAE overflows in fp16 and says so; other files have the word because it is the default."""
         config = load_config(folder, "vae")
         try:
             blocks, channels = len(config["block_out_channels"]), int(config.get("latent_channels", 4))
             self.scale = float(config.get("scaling_factor", 0.18215))  # Rombach et al. 2022: unit variance
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder / 'vae' / 'config.json'} describes no VAE ({error})") from error
-        factor = 2 ** (blocks - 1)
-        self.size, self.shape = size, (channels, size // factor, size // factor)
+        self.size, self.shape = side * 2 ** (blocks - 1), (channels, side, side)
         self.slices: int | None = None
-        # SDXL's VAE overflows in fp16, and its configuration says so.
-        upcast = bool(config.get("force_upcast")) and dtype == torch.float16
+        upcast = may_overflow and bool(config.get("force_upcast")) and dtype == torch.float16
         self.dtype = torch.float32 if upcast else dtype
         self._load: Callable[[], Any] = lambda: load_diffusers("AutoencoderKL", folder, "vae", self.dtype, device)
         self._vae: Any = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.priors.files import load_config
-from gaussmith.priors.networks import first_line, library, load_transformers, model_config
+from gaussmith.priors.networks import first_line, library, load_transformers
 
 _MAX_TOKENIZER_BYTES = 64 << 20  # the largest published file, a tokenizer.json, has 3 MB
 _T5_TOKENS = 77  # what DeepFloyd IF was trained with; T5 itself has no limit
@@ -38,8 +38,11 @@ class Texts:
 
     def mixed(self, weights: Tensor) -> Texts:
         """[B,N] weights -> B texts, each a weighted sum of these."""
-        tokens = torch.einsum("bn,nld->bld", weights.to(self.tokens), self.tokens)
-        return Texts(tokens, None if self.pooled is None else weights.to(self.pooled) @ self.pooled)
+
+        def mix(x: Tensor) -> Tensor:  # in float32: weights rounded to halves would not sum to 1
+            return torch.einsum("bn,n...->b...", weights.to(x.device, torch.float32), x.float()).to(x.dtype)
+
+        return Texts(mix(self.tokens), None if self.pooled is None else mix(self.pooled))
 
 
 def concat(parts: Sequence[Texts]) -> Texts:
@@ -121,9 +124,3 @@ def _tokenizer(home: Path, kind: str) -> Any:
         return cls.from_pretrained(str(home), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises whatever its parsers do
         raise UserError(f"the tokenizer in {home} cannot be read: {first_line(error)}") from error
-
-
-def width(folder: Path, part: str = "text_encoder") -> int:
-    """How many numbers a token of a text encoder has, from its configuration."""
-    config = model_config(folder, part)
-    return int(config.get("hidden_size", config.get("d_model", 0)))
