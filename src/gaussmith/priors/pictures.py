@@ -44,6 +44,14 @@ def opaque(rgb: Tensor) -> Tensor:
     return torch.cat([rgb, torch.ones_like(rgb[:, :1])], dim=1)
 
 
+def latent_pixels(folder: Path) -> int:
+    """Side in pixels of what one latent stands for: 8 in all of Stable Diffusion's VAEs."""
+    widths = load_config(folder, "vae").get("block_out_channels")
+    if not isinstance(widths, list) or not 1 <= len(widths) <= 8:
+        raise UserError(f"{folder / 'vae' / 'config.json'} describes no VAE: block_out_channels is {str(widths)[:80]}")
+    return 2 ** (len(widths) - 1)
+
+
 class Pixels:
     """The space of a network that noises the pixels themselves (DeepFloyd IF)."""
 
@@ -70,23 +78,23 @@ class Latents:
     """The space of a VAE of diffusers (AutoencoderKL), which is loaded when first used.
 
     Attributes:
-        size: side of the pictures. shape: of one latent, (C, side, side).
+        size: side of the pictures. shape: of one latent, (C, h, w).
         slices: how many pictures go through the VAE at once, and whether its activations are recomputed in the
             backward pass (when not None); None is all of them, and kept.
     """
 
     def __init__(
-        self, folder: Path, side: int, dtype: torch.dtype, device: torch.device, may_overflow: bool = False
+        self, folder: Path, size: int, dtype: torch.dtype, device: torch.device, may_overflow: bool = False
     ) -> None:
-        """`side` is that of the latents, which the denoiser knows. With `may_overflow` the configuration's force_upcast
-        is heeded: SDXL's VAE overflows in fp16 and says so; other files have the word because it is the default."""
+        """With `may_overflow` the configuration's force_upcast is heeded: SDXL's VAE overflows in fp16 and says so;
+        other files have the word because it is the default."""
         config = load_config(folder, "vae")
         try:
-            blocks, channels = len(config["block_out_channels"]), int(config.get("latent_channels", 4))
+            side, channels = size // latent_pixels(folder), int(config.get("latent_channels", 4))
             self.scale = float(config.get("scaling_factor", 0.18215))  # Rombach et al. 2022: unit variance
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder / 'vae' / 'config.json'} describes no VAE ({error})") from error
-        self.size, self.shape = side * 2 ** (blocks - 1), (channels, side, side)
+        self.size, self.shape = size, (channels, side, side)
         self.slices: int | None = None
         upcast = may_overflow and bool(config.get("force_upcast")) and dtype == torch.float16
         self.dtype = torch.float32 if upcast else dtype

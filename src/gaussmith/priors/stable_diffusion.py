@@ -7,7 +7,7 @@ import torch
 from gaussmith.events import UserError
 from gaussmith.priors.hub import Located
 from gaussmith.priors.networks import check_text_fits, default_dtype, load_diffusers, noise_schedule, whole_number
-from gaussmith.priors.pictures import Latents
+from gaussmith.priors.pictures import Latents, latent_pixels
 from gaussmith.priors.text_prior import Memory, TextPrior
 from gaussmith.priors.texts import embed_clip, embed_sdxl
 
@@ -40,7 +40,7 @@ def load(
     schedule, predicts = noise_schedule(folder)
     unet = load_diffusers("UNet2DConditionModel", folder, "unet", dtype, device)
     side, width = whole_number(unet.config, "sample_size", folder / "unet"), unet.config.block_out_channels[0]
-    space = Latents(folder, side, dtype, device, may_overflow=xl)
+    space = Latents(folder, side * latent_pixels(folder), dtype, device, may_overflow=xl)
     if unet.config.in_channels != space.shape[0]:
         raise UserError(
             f"{folder}: the denoiser takes {unet.config.in_channels} channels, the VAE makes {space.shape[0]}"
