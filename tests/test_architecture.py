@@ -16,7 +16,7 @@ FLOORS = {
     2: {"diffusion", "priors", "picture", "background"},
     3: {"train", "synth", "preview", "asset"},
     4: {"recipes"},
-    5: {"api", "cli", "cli_train_prior", "progress", "batch", "server", "__init__", "__main__"},
+    5: {"api", "cli", "cli_priors", "cli_train_prior", "progress", "batch", "server", "__init__", "__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
@@ -29,6 +29,7 @@ SIDEWAYS = {
     ("priors", "diffusion"),  # a prior is a network with a noise schedule
     ("asset", "preview"),
     ("cli", "api"),
+    ("cli", "cli_priors"),
     ("cli", "cli_train_prior"),
     ("cli_train_prior", "api"),
     ("cli_train_prior", "cli"),

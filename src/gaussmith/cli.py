@@ -20,6 +20,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 import gaussmith
+from gaussmith.cli_priors import priors
 from gaussmith.events import UserError, Warned
 from gaussmith.progress import reporting
 
@@ -198,6 +199,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "mesh": mesh,
     "render": render,
     "prepare": prepare,
+    "priors": priors,
     "train-prior": train_prior,
 }
 RESUMABLE = ("image", "train-prior")

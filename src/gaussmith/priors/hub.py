@@ -17,7 +17,7 @@ from gaussmith.events import UserError
 from gaussmith.priors.files import SHARD, WEIGHTS, is_half, weights_file
 from gaussmith.priors.files import load_config as load_config
 from gaussmith.priors.files import load_safetensors_part as load_safetensors_part
-from gaussmith.priors.networks import INSTALL
+from gaussmith.priors.networks import INSTALL as INSTALL
 
 Adapter = Literal["stable-diffusion", "stable-diffusion-xl", "deepfloyd-if", "zero123", "mvdream", "imagedream"]
 # What each adapter cannot do without: folders with a configuration and weights, but for those that have no weights.
@@ -162,6 +162,14 @@ def _find_known(prior: KnownPrior) -> Located:
         if not missing_parts(folder, prior.adapter):
             return Located(prior.adapter, folder, prior.name)
     raise _incomplete(folders[0], missing_parts(folders[0], prior.adapter))
+
+
+def presence(prior: KnownPrior) -> Literal["yes", "partly", "no"]:
+    """Whether a known prior is on this machine, whole."""
+    folders = [folder for hub in prior.hubs if (folder := cached_folder(hub)) is not None]
+    if any(not missing_parts(folder, prior.adapter) for folder in folders):
+        return "yes"
+    return "partly" if folders else "no"
 
 
 def cached_folder(hub_id: str) -> Path | None:

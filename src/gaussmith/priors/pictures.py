@@ -113,7 +113,7 @@ class Latents:
 
     def _means(self, vae: Any, rgb: Tensor) -> Tensor:
         # In the network's own layout: a picture in another one would make every convolution reorder its input.
-        rgb = rgb.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        rgb = rgb.to(vae.device, self.dtype).contiguous(memory_format=torch.channels_last)
         return vae.encode(rgb).latent_dist.mode().float() * self.scale
 
     def decode(self, clean: Tensor) -> Tensor:
