@@ -50,7 +50,7 @@ from oracle import rgba, unseen_cameras
 from tables import heading, markdown, stop_on_user_error
 
 F_THRESHOLD = 0.02  # a sixtieth of the object: what eyes begin to see at 192 px
-DOUBLED = 0.1  # Janus score from which an object is named below the table
+DOUBLED = 0.2  # Janus score from which an object is named below the table; a face painted on twice has about 0.6
 # Points spread over each surface (they lie about 0.004 apart), and how far behind what a view shows a point may lie.
 POINTS, BEHIND = 20_000, 0.015
 PANEL, TURNS = 128, torch.arange(6) * 60.0
