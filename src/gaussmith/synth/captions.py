@@ -22,24 +22,94 @@ __all__ = ["caption", "colour_name", "describe", "dominant_colours", "vocabulary
 MAX_TEXT = 2000  # characters of a text that are read; no caption comes near
 SECOND_SHARE = 0.2  # of the surface that a second colour must cover to be told
 
+NAMED_SHARE = 0.04  # of the surface that a colour in the name must cover: a recoloured "flag-blue" may be red
+
+_MATERIALS = {"gold": ("yellow", "orange", "tan", "brown"), "silver": ("grey", "white")}  # as they look unlit
 _ARTICLES = frozenset(["a", "an", "the"])
 _IRREGULAR = {
-    **{"leaves": "leaf", "knives": "knife", "shelves": "shelf", "loaves": "loaf", "wolves": "wolf", "halves": "half"},
-    **{"axes": "axe", "shoes": "shoe", "canoes": "canoe", "buses": "bus", "cookies": "cookie", "zombies": "zombie"},
-    **{"lens": "lens", "stairs": "stairs", "men": "man", "women": "woman", "people": "person", "mice": "mouse"},
-    **{"feet": "foot", "teeth": "tooth", "geese": "goose", "children": "child", "series": "series"},
+    "leaves": "leaf",
+    "knives": "knife",
+    "shelves": "shelf",
+    "loaves": "loaf",
+    "wolves": "wolf",
+    "halves": "half",
+    "axes": "axe",
+    "shoes": "shoe",
+    "canoes": "canoe",
+    "buses": "bus",
+    "cookies": "cookie",
+    "zombies": "zombie",
+    "lens": "lens",
+    "stairs": "stairs",
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "mice": "mouse",
+    "feet": "foot",
+    "teeth": "tooth",
+    "geese": "goose",
+    "children": "child",
+    "series": "series",
 }
 _SYNONYMS = {
-    **{"automobile": "car", "auto": "car", "sedan": "car", "lorry": "truck", "airplane": "plane", "aeroplane": "plane"},
-    **{"aircraft": "plane", "locomotive": "train", "spacecraft": "spaceship", "bike": "bicycle", "couch": "sofa"},
-    **{"settee": "sofa", "home": "house", "tv": "television", "fridge": "refrigerator", "lit": "burning"},
-    **{"human": "person", "male": "man", "guy": "man", "female": "woman", "girl": "woman", "boy": "man"},
-    **{"puppy": "dog", "kitten": "cat", "kitty": "cat", "pony": "horse", "bunny": "rabbit", "doughnut": "donut"},
-    **{"hamburger": "burger", "blade": "sword", "trunk": "trunk", "stone": "stone", "boulder": "rock", "shrub": "bush"},
-    **{"gray": "grey", "golden": "gold", "crimson": "red", "scarlet": "red", "maroon": "red", "navy": "blue"},
-    **{"azure": "blue", "violet": "purple", "magenta": "pink", "turquoise": "teal", "cyan": "teal", "aqua": "teal"},
-    **{"beige": "tan", "cream": "white", "olive": "green", "lime": "lime", "wood": "wooden", "timber": "wooden"},
-    **{"colour": "color", "tiny": "small", "little": "small", "huge": "big", "large": "big", "metallic": "metal"},
+    "automobile": "car",
+    "auto": "car",
+    "sedan": "car",
+    "lorry": "truck",
+    "airplane": "plane",
+    "aeroplane": "plane",
+    "aircraft": "plane",
+    "locomotive": "train",
+    "spacecraft": "spaceship",
+    "bike": "bicycle",
+    "couch": "sofa",
+    "settee": "sofa",
+    "home": "house",
+    "tv": "television",
+    "fridge": "refrigerator",
+    "lit": "burning",
+    "human": "person",
+    "male": "man",
+    "guy": "man",
+    "female": "woman",
+    "girl": "woman",
+    "boy": "man",
+    "puppy": "dog",
+    "kitten": "cat",
+    "kitty": "cat",
+    "pony": "horse",
+    "bunny": "rabbit",
+    "doughnut": "donut",
+    "hamburger": "burger",
+    "blade": "sword",
+    "trunk": "trunk",
+    "stone": "stone",
+    "boulder": "rock",
+    "shrub": "bush",
+    "gray": "grey",
+    "golden": "gold",
+    "crimson": "red",
+    "scarlet": "red",
+    "maroon": "red",
+    "navy": "blue",
+    "azure": "blue",
+    "violet": "purple",
+    "magenta": "pink",
+    "turquoise": "teal",
+    "cyan": "teal",
+    "aqua": "teal",
+    "beige": "tan",
+    "cream": "white",
+    "olive": "green",
+    "lime": "lime",
+    "wood": "wooden",
+    "timber": "wooden",
+    "colour": "color",
+    "tiny": "small",
+    "little": "small",
+    "huge": "big",
+    "large": "big",
+    "metallic": "metal",
 }
 
 # Words of the stored names that tell a modeller something, and nobody else.
@@ -81,7 +151,20 @@ _PACK_HINTS = {
 _ADJECTIVES = frozenset(
     [
         *("big", "small", "medium", "tall", "low", "high", "long", "short", "thin", "wide", "half", "quarter", "round"),
-        *("single", "double", "triple", "open", "closed", "full", "empty", "filled", "broken", "wooden", "dead", "oval"),
+        *(
+            "single",
+            "double",
+            "triple",
+            "open",
+            "closed",
+            "full",
+            "empty",
+            "filled",
+            "broken",
+            "wooden",
+            "dead",
+            "oval",
+        ),
         *("decorated", "damaged", "striped", "autumn", "burning", "dirty", "chopped", "cooked", "uncooked", "stacked"),
         *("narrow", "square", "melted", "curved", "floating", "flying", "standing", "sitting", "angry", "modern"),
     ]
@@ -111,6 +194,13 @@ def dominant_colours(mesh: Mesh) -> list[str]:
     Raises:
         ValueError: the mesh has no vertex colours.
     """
+    cover = _cover(mesh)
+    first, second = np.argsort(-cover, kind="stable")[:2].tolist()
+    return [NAMES[first], NAMES[second]] if cover[second] >= SECOND_SHARE else [NAMES[first]]
+
+
+def _cover(mesh: Mesh) -> np.ndarray:
+    """The share of the surface [len(NAMES)] that each basic colour covers."""
     if mesh.vertex_colors is None:
         raise ValueError("the mesh has no vertex colours")
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
@@ -120,22 +210,21 @@ def dominant_colours(mesh: Mesh) -> list[str]:
     kinds, kind = np.unique((steps << np.array([12, 6, 0])).sum(axis=1), return_inverse=True)
     colors = np.stack([kinds >> 12, kinds >> 6 & 63, kinds & 63], axis=1) / 63
     cover = np.bincount(name_indices(colors)[kind.reshape(-1)], weights=area, minlength=len(NAMES))
-    first, second = np.argsort(-cover, kind="stable")[:2].tolist()
-    if cover[second] >= SECOND_SHARE * cover.sum():
-        return [NAMES[first], NAMES[second]]
-    return [NAMES[first]]
+    return cover / max(float(cover.sum()), 1e-12)
 
 
 def caption(name: str, pack: str, mesh: Mesh) -> str:
     """A caption of a real object from its stored name, its pack and its colours: "a red and white food burger".
 
-    A colour that the name itself tells comes first; variant letters, numbers and modellers' words are dropped; where
-    nothing else is left, the pack says what kind of thing it is.
+    A colour that the name itself tells, and the surface bears out, comes first; variant letters, numbers and
+    modellers' words are dropped; where nothing else is left, the pack says what kind of thing it is.
     """
     parts = [piece for part in re.split(r"[^a-z]+", name.lower()) for piece in _split_compound(part)]
-    told = [word for word in dict.fromkeys(_kept(parts))]
-    colors = [word for word in told if word in NAMES or word in ("gold", "silver")]
-    told = [word for word in told if word not in colors]
+    told = list(dict.fromkeys(_kept(parts)))
+    named = [word for word in told if word in NAMES or word in _MATERIALS]
+    told = [word for word in told if word not in named]
+    cover = dict(zip(NAMES, _cover(mesh).tolist()))
+    colors = [word for word in named if sum(cover[name] for name in _MATERIALS.get(word, (word,))) >= NAMED_SHARE]
     colors = list(dict.fromkeys([*colors, *dominant_colours(mesh)]))[:2]
     noun, exceptions = _PACK_NOUNS.get(pack, ("", frozenset()))
     if noun and noun not in told and not exceptions.intersection(told):

@@ -1,14 +1,37 @@
-"""Houses, towers, castles, bridges and street things."""
+"""Houses, towers and other buildings; the door is at +Z."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from gaussmith.synth.procedural.design import ANY, BRIGHT, METAL, ROOF, STONE, WALL, WOOD, Design, Paint, pick
-from gaussmith.synth.procedural.shapes import Solid, around, ball, both, box, cylinder, extrude, four, join, lathe, torus, tube
+from gaussmith.synth.procedural.design import (
+    ANY,
+    BRIGHT,
+    ROOF,
+    STONE,
+    WALL,
+    WOOD,
+    Design,
+    Paint,
+    pick,
+)
+from gaussmith.synth.procedural.shapes import (
+    Solid,
+    around,
+    ball,
+    both,
+    box,
+    cylinder,
+    extrude,
+    four,
+    join,
+    lathe,
+    torus,
+    tube,
+)
 
 
-def _gable(w: float, h: float, d: float, color: Paint, end: Paint | None = None) -> Solid:
+def gable(w: float, h: float, d: float, color: Paint, end: Paint | None = None) -> Solid:
     """A saddle roof on y = 0, ridge along z; its gables in `end` when given, drawn in a little."""
     tri = np.array([(-w / 2, 0), (w / 2, 0), (0, h)])
     slab = 0.12 * h
@@ -19,10 +42,14 @@ def _gable(w: float, h: float, d: float, color: Paint, end: Paint | None = None)
 
 def _window(w: float, h: float, frame: Paint, glass: Paint) -> Solid:
     """A window facing +Z, its foot at the origin."""
-    return join([
-        box(w, h, 0.05, frame), box(w * 0.8, h * 0.82, 0.06, glass).at(y=h * 0.09),
-        box(w * 0.07, h, 0.075, frame), box(w, h * 0.07, 0.075, frame).at(y=h * 0.47),
-    ])  # fmt: skip
+    return join(
+        [
+            box(w, h, 0.05, frame),
+            box(w * 0.8, h * 0.82, 0.06, glass).at(y=h * 0.09),
+            box(w * 0.07, h, 0.075, frame),
+            box(w, h * 0.07, 0.075, frame).at(y=h * 0.47),
+        ]
+    )
 
 
 def _battlements(w: float, d: float, size: float, color: Paint) -> Solid:
@@ -32,7 +59,9 @@ def _battlements(w: float, d: float, size: float, color: Paint) -> Solid:
         n = max(2, round(length / (2 * size)))
         for k in range(n):
             x = (k - (n - 1) / 2) * (length - size) / max(1, n - 1)
-            parts.append(both(box(size, size * 1.1, size * 0.6, color).at(x, 0, other / 2 - size * 0.3), 2).turn(y=axis))
+            parts.append(
+                both(box(size, size * 1.1, size * 0.6, color).at(x, 0, other / 2 - size * 0.3), 2).turn(y=axis)
+            )
     return join(parts)
 
 
@@ -49,9 +78,9 @@ def house(rng: np.random.Generator) -> Design:
     if kind == 0:
         parts.append(box(w * 1.2, rise, d * 1.2, roof, taper=u(0.02, 0.35)).at(y=tall))
     elif kind == 1:
-        parts.append(_gable(d * 1.18, rise, w * 1.15, roof, wall).turn(y=90).at(y=tall))
+        parts.append(gable(d * 1.18, rise, w * 1.15, roof, wall).turn(y=90).at(y=tall))
     else:
-        parts.append(_gable(w * 1.18, rise, d * 1.15, roof, wall).at(y=tall))
+        parts.append(gable(w * 1.18, rise, d * 1.15, roof, wall).at(y=tall))
     side = 0.0 if storeys == 2 and rng.random() < 0.5 else float(rng.choice([-1, 1])) * w * 0.2
     parts += [box(0.2, 0.38, 0.05, leaf).at(side, 0.03, d / 2), box(0.26, 0.42, 0.03, frame).at(side, 0.03, d / 2)]
     win = _window(0.2, 0.22, frame, glass)
@@ -71,13 +100,32 @@ def house(rng: np.random.Generator) -> Design:
 
 def barn(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    wall, roof, trim = pick(rng, ("red", "red", "brown", "tan", "blue", "green")), pick(rng, ("grey", "brown", "white", "black")), pick(rng, "white")
+    wall, roof, trim = (
+        pick(rng, ("red", "red", "brown", "tan", "blue", "green")),
+        pick(rng, ("grey", "brown", "white", "black")),
+        pick(rng, "white"),
+    )
     w, h, d = u(0.8, 1.0), u(0.45, 0.6), u(1.0, 1.5)
-    outline = np.array([(-w / 2, 0), (w / 2, 0), (w / 2, h), (w * 0.36, h * 1.5), (0, h * 1.75), (-w * 0.36, h * 1.5), (-w / 2, h)])
-    shell = np.array([(w / 2 + 0.06, h * 0.95), (w * 0.39, h * 1.55), (0, h * 1.85), (0, h * 1.72), (w * 0.34, h * 1.45), (w / 2, h * 0.95)])
+    outline = np.array(
+        [(-w / 2, 0), (w / 2, 0), (w / 2, h), (w * 0.36, h * 1.5), (0, h * 1.75), (-w * 0.36, h * 1.5), (-w / 2, h)]
+    )
+    shell = np.array(
+        [
+            (w / 2 + 0.06, h * 0.95),
+            (w * 0.39, h * 1.55),
+            (0, h * 1.85),
+            (0, h * 1.72),
+            (w * 0.34, h * 1.45),
+            (w / 2, h * 0.95),
+        ]
+    )
     slabs = [join([extrude(shell[[0, 1, 4, 5]], d * 1.08, roof), extrude(shell[[1, 2, 3, 4]], d * 1.08, roof)])]
     parts = [extrude(outline, d, wall), both(slabs[0])]
-    gate = [box(w * 0.46, h * 0.8, 0.05, wall.shade(0.8)), box(w * 0.46, 0.05, 0.08, trim).at(y=h * 0.76), both(box(0.05, h * 0.8, 0.08, trim).at(w * 0.23))]
+    gate = [
+        box(w * 0.46, h * 0.8, 0.05, wall.shade(0.8)),
+        box(w * 0.46, 0.05, 0.08, trim).at(y=h * 0.76),
+        both(box(0.05, h * 0.8, 0.08, trim).at(w * 0.23)),
+    ]
     slope = np.degrees(np.arctan2(h * 0.8, w * 0.46))
     gate.append(both(box(np.hypot(h * 0.8, w * 0.46), 0.05, 0.07, trim).at(y=-0.025).turn(z=slope).at(y=h * 0.4)))
     parts += [join(gate).at(z=d / 2), box(w * 0.2, h * 0.25, 0.06, trim).at(0, h * 1.1, d / 2)]
@@ -91,7 +139,13 @@ def tower(rng: np.random.Generator) -> Design:
     r, h, sides = u(0.28, 0.4), u(1.0, 1.6), int(rng.choice([4, 6, 8, 14]))
     flat = 0.72 if sides == 4 else 0.97
     pointed = rng.random() < 0.6
-    parts = [lathe([(r * 1.15, 0), (r * 1.1, 0.1), (r, 0.16), (r * 0.92, h), (r * 1.15, h + 0.1), (r * 1.15, h + 0.22)], [stone.shade(0.85)] * 2 + [stone] * 2 + [stone.shade(0.9)], sides)]  # fmt: skip
+    parts = [
+        lathe(
+            [(r * 1.15, 0), (r * 1.1, 0.1), (r, 0.16), (r * 0.92, h), (r * 1.15, h + 0.1), (r * 1.15, h + 0.22)],
+            [stone.shade(0.85)] * 2 + [stone] * 2 + [stone.shade(0.9)],
+            sides,
+        )
+    ]
     if pointed:
         parts.append(lathe([(r * 1.3, 0), (r * 0.7, u(0.3, 0.5)), (0.0, u(0.8, 1.1))], roof, sides).at(y=h + 0.2))
     else:
@@ -99,7 +153,10 @@ def tower(rng: np.random.Generator) -> Design:
         parts.append(around(merlon, sides if sides > 5 else 4).at(y=h + 0.2))
         if sides == 4:
             parts.append(four(box(0.14, 0.15, 0.14, stone.shade(0.9)).at(r * 0.74, 0, r * 0.74)).at(y=h + 0.2))
-    parts += [box(0.18, 0.32, 0.12, wood).at(0, 0, r * 1.1 * flat), box(0.26, 0.38, 0.08, stone.shade(0.7)).at(0, 0, r * 1.1 * flat)]
+    parts += [
+        box(0.18, 0.32, 0.12, wood).at(0, 0, r * 1.1 * flat),
+        box(0.26, 0.38, 0.08, stone.shade(0.7)).at(0, 0, r * 1.1 * flat),
+    ]
     slot = box(0.1, 0.2, 0.08, glass).at(0, 0, r * 0.96 * flat)
     parts += [around(slot, 4).at(y=h * y) for y in (0.5, 0.8)]
     details = [("windows", glass), ("door", wood)]
@@ -116,7 +173,9 @@ def castle(rng: np.random.Generator) -> Design:
     stone, roof, wood, cloth = pick(rng, STONE), pick(rng, ROOF), pick(rng, "brown"), pick(rng, BRIGHT)
     w, d, h, r, th = u(0.9, 1.2), u(0.8, 1.1), u(0.35, 0.5), u(0.14, 0.2), u(0.6, 0.8)
     pointed = rng.random() < 0.65
-    corner = [lathe([(r * 1.1, 0), (r, 0.08), (r, th), (r * 1.2, th + 0.06), (r * 1.2, th + 0.14)], stone.shade(0.92), 10)]
+    corner = [
+        lathe([(r * 1.1, 0), (r, 0.08), (r, th), (r * 1.2, th + 0.06), (r * 1.2, th + 0.14)], stone.shade(0.92), 10)
+    ]
     if pointed:
         corner.append(lathe([(r * 1.4, 0), (0, u(0.35, 0.55))], roof, 10).at(y=th + 0.13))
     else:
@@ -125,10 +184,13 @@ def castle(rng: np.random.Generator) -> Design:
     parts = [
         four(join(corner).at(w / 2, 0, d / 2)),
         *[both(box(w, h, 0.1, stone).at(0, 0, d / 2), 2), both(box(0.1, h, d, stone).at(w / 2), 0)],
-        _battlements(w + 0.1, d + 0.1, 0.08, stone).at(y=h), box(w, 0.05, d, stone.shade(0.7)),
-        box(kw, kh, kw, stone.shade(1.06)), _battlements(kw * 1.08, kw * 1.08, 0.08, stone).at(y=kh),
-        box(0.26, h * 0.75, 0.14, wood).at(0, 0, d / 2), box(0.36, h * 0.86, 0.12, stone.shade(0.75)).at(0, 0, d / 2),
-    ]  # fmt: skip
+        _battlements(w + 0.1, d + 0.1, 0.08, stone).at(y=h),
+        box(w, 0.05, d, stone.shade(0.7)),
+        box(kw, kh, kw, stone.shade(1.06)),
+        _battlements(kw * 1.08, kw * 1.08, 0.08, stone).at(y=kh),
+        box(0.26, h * 0.75, 0.14, wood).at(0, 0, d / 2),
+        box(0.36, h * 0.86, 0.12, stone.shade(0.75)).at(0, 0, d / 2),
+    ]
     if pointed and rng.random() < 0.6:
         parts.append(box(kw * 0.8, 0.4, kw * 0.8, roof, taper=0.02).at(y=kh))
     top = kh + 0.3
@@ -139,20 +201,34 @@ def castle(rng: np.random.Generator) -> Design:
 
 def skyscraper(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    wall, glass = pick(rng, WALL + ("grey", "brown")), pick(rng, ("blue", "teal", "yellow", "black", "white"))
+    wall, glass = pick(rng, (*WALL, "grey", "brown")), pick(rng, ("blue", "teal", "yellow", "black", "white"))
     w, d, floors, step = u(0.5, 0.8), u(0.5, 0.8), int(rng.integers(3, 8)), u(0.2, 0.26)
     n, shop = int(rng.integers(2, 5)), pick(rng, BRIGHT, wall)
     h = floors * step + 0.3
-    parts = [box(w, h, d, wall), box(w * 1.04, 0.07, d * 1.04, wall.shade(0.8)).at(y=h), box(w * 1.05, 0.05, d * 1.05, wall.shade(0.7)).at(y=0.26)]
+    parts = [
+        box(w, h, d, wall),
+        box(w * 1.04, 0.07, d * 1.04, wall.shade(0.8)).at(y=h),
+        box(w * 1.05, 0.05, d * 1.05, wall.shade(0.7)).at(y=0.26),
+    ]
     for k in range(floors):
         y = 0.33 + k * step
         for width, depth, turn in ((w, d, 0), (d, w, 90)):
             pane = width / n * 0.6
-            row = join([box(pane, step * 0.62, 0.03, glass).at((i - (n - 1) / 2) * width / n, y, depth / 2) for i in range(n)])
+            row = join(
+                [box(pane, step * 0.62, 0.03, glass).at((i - (n - 1) / 2) * width / n, y, depth / 2) for i in range(n)]
+            )
             parts.append(both(row, 2).turn(y=turn))
-    parts += [box(w * 0.9, 0.04, 0.2, shop).turn(x=15).at(0, 0.22, d / 2 + 0.08), box(0.16, 0.22, 0.04, wall.shade(0.5)).at(0, 0, d / 2)]
-    parts += [box(u(0.1, 0.2), u(0.08, 0.2), 0.15, pick(rng, "grey")).at(u(-0.25, 0.25) * w, h + 0.06, u(-0.25, 0.25) * d) for _ in range(2)]
-    return Design(parts, "building", wall, [("windows", glass), ("awning", shop)], ["tall"] if floors > 4 else ["small"])
+    parts += [
+        box(w * 0.9, 0.04, 0.2, shop).turn(x=15).at(0, 0.22, d / 2 + 0.08),
+        box(0.16, 0.22, 0.04, wall.shade(0.5)).at(0, 0, d / 2),
+    ]
+    parts += [
+        box(u(0.1, 0.2), u(0.08, 0.2), 0.15, pick(rng, "grey")).at(u(-0.25, 0.25) * w, h + 0.06, u(-0.25, 0.25) * d)
+        for _ in range(2)
+    ]
+    return Design(
+        parts, "building", wall, [("windows", glass), ("awning", shop)], ["tall"] if floors > 4 else ["small"]
+    )
 
 
 def church(rng: np.random.Generator) -> Design:
@@ -161,141 +237,63 @@ def church(rng: np.random.Generator) -> Design:
     w, h, d, th = u(0.6, 0.75), u(0.45, 0.6), u(1.0, 1.3), u(0.9, 1.2)
     gold = pick(rng, "gold")
     parts = [
-        box(w, h, d, wall), _gable(w * 1.15, u(0.35, 0.5), d * 1.08, roof, wall).at(y=h),
-        box(w * 0.5, th, w * 0.5, wall.shade(0.97)).at(z=d / 2), box(w * 0.62, u(0.4, 0.7), w * 0.62, roof, taper=0.02).at(0, th, d / 2),
+        box(w, h, d, wall),
+        gable(w * 1.15, u(0.35, 0.5), d * 1.08, roof, wall).at(y=h),
+        box(w * 0.5, th, w * 0.5, wall.shade(0.97)).at(z=d / 2),
+        box(w * 0.62, u(0.4, 0.7), w * 0.62, roof, taper=0.02).at(0, th, d / 2),
         box(0.2, 0.34, 0.06, leaf).at(0, 0, d / 2 + w * 0.25),
-    ]  # fmt: skip
+    ]
     glass = pick(rng, ("blue", "yellow", "teal"))
     parts += [both(box(0.05, 0.24, 0.12, glass).at(w / 2, h * 0.35, z)) for z in np.linspace(-d * 0.35, d * 0.25, 3)]
     parts += [cylinder(0.09, 0.03, gold).turn(x=90).at(0, th * 0.8, d / 2 + w * 0.24)]
     top = max(p.bounds()[1][1] for p in parts)
-    parts += [box(0.04, 0.26, 0.04, gold).at(0, top - 0.05, d / 2), box(0.16, 0.04, 0.04, gold).at(0, top + 0.09, d / 2)]
+    parts += [
+        box(0.04, 0.26, 0.04, gold).at(0, top - 0.05, d / 2),
+        box(0.16, 0.04, 0.04, gold).at(0, top + 0.09, d / 2),
+    ]
     return Design(parts, "church", wall, [("roof", roof), ("windows", glass), ("door", leaf)])
 
 
 def windmill(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    wall, cap, sail, wood = pick(rng, WALL), pick(rng, ROOF), pick(rng, ("white", "tan", "red", "yellow")), pick(rng, "brown")
+    wall, cap, sail, wood = (
+        pick(rng, WALL),
+        pick(rng, ROOF),
+        pick(rng, ("white", "tan", "red", "yellow")),
+        pick(rng, "brown"),
+    )
     r, h, sides = u(0.33, 0.42), u(0.9, 1.2), int(rng.choice([6, 8, 12]))
     blade = join([box(0.035, 0.72, 0.03, wood), box(0.17, 0.5, 0.02, sail).at(0.09, 0.18, 0.005)])
     spin = u(0, 90)
     fan = join([blade.turn(z=spin + 90 * k) for k in range(4)] + [ball(0.07, wood)])
     parts = [
-        cylinder(r, h, wall, r * 0.62, sides), lathe([(r * 0.75, 0), (r * 0.6, 0.2), (0, 0.4)], cap, sides).at(y=h),
-        fan.at(0, h + 0.08, r * 0.85), tube([(0, h + 0.08, 0), (0, h + 0.08, r * 0.85)], 0.04, wood),
-        box(0.2, 0.34, 0.14, wood).at(0, 0, r * 0.9), around(box(0.12, 0.14, 0.1, pick(rng, ("blue", "yellow"))).at(0, h * 0.55, r * 0.74), 4),
-    ]  # fmt: skip
+        cylinder(r, h, wall, r * 0.62, sides),
+        lathe([(r * 0.75, 0), (r * 0.6, 0.2), (0, 0.4)], cap, sides).at(y=h),
+        fan.at(0, h + 0.08, r * 0.85),
+        tube([(0, h + 0.08, 0), (0, h + 0.08, r * 0.85)], 0.04, wood),
+        box(0.2, 0.34, 0.14, wood).at(0, 0, r * 0.9),
+        around(box(0.12, 0.14, 0.1, pick(rng, ("blue", "yellow"))).at(0, h * 0.55, r * 0.74), 4),
+    ]
     return Design(parts, "windmill", wall, [("sails", sail), ("roof", cap)])
 
 
 def lighthouse(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    first, second = pick(rng, ("white", "white", "yellow")), pick(rng, ("red", "red", "blue", "black", "green", "orange"))
+    first, second = (
+        pick(rng, ("white", "white", "yellow")),
+        pick(rng, ("red", "red", "blue", "black", "green", "orange")),
+    )
     r, h, n = u(0.26, 0.34), u(1.1, 1.5), int(rng.integers(3, 8))
     ys = np.linspace(0, 1, n + 1)
     light, rail = pick(rng, "yellow"), pick(rng, ("grey", "black"))
     parts = [
         lathe([(r * (1 - 0.42 * y), h * y) for y in ys], [first if k % 2 else second for k in range(n)], 14),
-        cylinder(r * 0.85, 0.06, rail, sides=14).at(y=h), cylinder(r * 0.42, 0.24, light, sides=10).at(y=h + 0.06),
+        cylinder(r * 0.85, 0.06, rail, sides=14).at(y=h),
+        cylinder(r * 0.42, 0.24, light, sides=10).at(y=h + 0.06),
         lathe([(r * 0.6, 0), (r * 0.3, 0.12), (0, 0.2)], second, 12).at(y=h + 0.3),
-        lathe([(r * 1.6, -0.12), (r * 1.4, 0.02)], pick(rng, "grey"), 9), box(0.15, 0.28, 0.1, pick(rng, "brown")).at(0, 0.02, r * 0.95),
-        torus(r * 0.8, 0.015, rail, 14, 4).at(y=h + 0.16), around(box(0.06, 0.1, 0.06, pick(rng, "black")).at(0, h * 0.6, r * 0.72), 3),
-    ]  # fmt: skip
+        lathe([(r * 1.6, -0.12), (r * 1.4, 0.02)], pick(rng, "grey"), 9),
+        box(0.15, 0.28, 0.1, pick(rng, "brown")).at(0, 0.02, r * 0.95),
+        torus(r * 0.8, 0.015, rail, 14, 4).at(y=h + 0.16),
+        around(box(0.06, 0.1, 0.06, pick(rng, "black")).at(0, h * 0.6, r * 0.72), 3),
+    ]
     return Design(parts, "lighthouse", second, [("stripes", first), ("light", light)], ["striped", "tall"])
-
-
-def tent(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    cloth = pick(rng, ANY)
-    second, dark = pick(rng, ANY, cloth), cloth.shade(0.4)
-    if rng.random() < 0.5:
-        w, h, d = u(0.8, 1.0), u(0.6, 0.8), u(0.9, 1.2)
-        parts = [extrude([(-w / 2, 0), (w / 2, 0), (0, h)], d, cloth), extrude([(-w * 0.17, 0), (w * 0.17, 0), (0, h * 0.75)], d * 1.01, dark)]
-        parts += [tube([(0, 0, z), (0, h + 0.08, z)], 0.025, pick(rng, "brown")) for z in (-d * 0.51, d * 0.51)]
-        parts.append(box(w * 1.25, 0.03, d * 1.2, second))
-        return Design(parts, "tent", cloth, [("floor", second)], ["camping"])
-    r, h, n = u(0.5, 0.6), u(0.4, 0.55), int(rng.choice([8, 10, 12]))
-    striped = lambda c: (np.floor(np.arctan2(c[:, 2], c[:, 0]) * n / 6.2832 + 0.5) % 2) == 0  # noqa: E731
-    parts = [cylinder(r, h, cloth, r * 1.02, n).paint(striped, second), lathe([(r * 1.1, 0), (r * 0.45, 0.3), (0.02, 0.6)], cloth, n).paint(striped, second).at(y=h)]
-    parts += [tube([(0, h + 0.5, 0), (0, h + 0.8, 0)], 0.02, pick(rng, "brown")), box(0.2, 0.1, 0.02, second).at(0.1, h + 0.68), box(0.22, h * 0.7, 0.06, dark).at(0, 0, r * 0.97)]
-    return Design(parts, "tent", cloth, [("stripes", second)], ["striped", "circus"])
-
-
-def well(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    stone, wood, roof, water = pick(rng, ("grey", "grey", "tan")), pick(rng, WOOD), pick(rng, ROOF), pick(rng, ("blue", "teal"))
-    r, h = u(0.36, 0.44), u(0.3, 0.4)
-    parts = [
-        lathe([(r, 0), (r, h * 0.5), (r * 1.05, h * 0.52), (r * 1.05, h), (r * 0.78, h), (r * 0.78, 0.1), (0, 0.1)], [stone.shade(0.88)] + [stone] * 5, 12),
-        cylinder(r * 0.76, h * 0.7, water, sides=12), both(box(0.07, 0.75, 0.07, wood).at(r * 0.92, h)),
-        _gable(r * 1.7, 0.3, r * 2.6, roof, wood).turn(y=90).at(y=h + 0.7), tube([(-r, h + 0.45, 0), (r * 1.15, h + 0.45, 0)], 0.035, wood),
-        cylinder(0.09, 0.14, wood.shade(0.8), 0.11, 8).at(0, h + 0.1), tube([(0, h + 0.2, 0), (0, h + 0.45, 0)], 0.012, pick(rng, "tan"), 4),
-    ]  # fmt: skip
-    return Design(parts, "well", stone, [("roof", roof), ("water", water)], ["stone"])
-
-
-def bridge(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    deck, rail = pick(rng, WOOD + STONE + ("red",)), pick(rng, ANY)
-    length, w, rise, n = u(1.3, 1.8), u(0.4, 0.6), u(0.15, 0.4), int(rng.integers(8, 14))
-    t = np.linspace(-1, 1, n)
-    y = rise * (1 - t**2)
-    parts = [box(length / n * 0.95, 0.07, w, deck.shade(0.93 + 0.1 * (k % 2))).turn(z=np.degrees(np.arctan2(-2 * rise * t[k], length / 2))).at(t[k] * length / 2, y[k]) for k in range(n)]  # fmt: skip
-    for k in range(0, n, 2):
-        parts.append(both(box(0.05, 0.25, 0.05, rail).at(t[k] * length / 2, y[k] + 0.05, w / 2 - 0.03), 2))
-    bar = tube(np.column_stack([t * length / 2, y + 0.3, np.full(n, w / 2 - 0.03)]), 0.03, rail, sides=4)
-    parts.append(both(bar, 2))
-    if rise > 0.25:
-        a = np.linspace(0, np.pi, 9)
-        arch = tube(np.column_stack([length * 0.34 * np.cos(a), rise * 0.9 * np.sin(a) - 0.12, 0 * a]), w * 0.4, deck.shade(0.75), sides=4).scale(1, 1, 1)
-        parts.append(arch.bend(lambda p: p * (1, 0.9, 1)))
-        parts = [*parts[:-1]]
-        parts.append(both(box(length * 0.12, rise * 0.75, w * 0.9, deck.shade(0.75)).at(length * 0.33), 0))
-    return Design(parts, "bridge", deck, [("rails", rail)], ["wooden"] if deck.name in WOOD else ["stone"])
-
-
-def street_lamp(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    iron, light = pick(rng, ("black", "grey", "green", "blue", "red")), pick(rng, ("yellow", "white", "orange"))
-    h, arms = u(1.3, 1.8), int(rng.integers(0, 3))
-    parts = [lathe([(0.14, 0), (0.14, 0.05), (0.07, 0.14), (0.04, 0.3), (0.035, h)], iron, 8)]
-    head = join([cylinder(0.07, 0.2, light, 0.1, 6), lathe([(0.14, 0.19), (0.05, 0.27), (0, 0.33)], iron, 6), cylinder(0.05, 0.03, iron, 0.09, 6).at(y=-0.02)])
-    if arms == 0:
-        parts.append(head.at(y=h))
-    for k in range(arms):
-        s = 1 - 2 * k
-        parts.append(tube([(0, h - 0.1, 0), (s * 0.12, h + 0.08, 0), (s * 0.3, h + 0.1, 0), (s * 0.32, h - 0.02, 0)], 0.028, iron))
-        parts.append(head.turn(z=180).scale(1, 0.7, 1).at(s * 0.32, h - 0.02))
-    return Design(parts, "street lamp", iron, [("light", light)], ["tall"])
-
-
-def traffic_light(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    body, pole = pick(rng, ("yellow", "black", "grey", "green")), pick(rng, ("grey", "black"))
-    h = u(0.5, 1.1)
-    parts = [cylinder(0.04, h, pole, sides=8), cylinder(0.15, 0.05, pole, sides=10), box(0.26, 0.66, 0.2, body, bevel=0.03).at(y=h)]
-    for k, name in enumerate(("green", "yellow", "red")):
-        lens = pick(rng, name)
-        parts.append(cylinder(0.08, 0.06, lens, sides=12).turn(x=90).at(0, h + 0.13 + 0.2 * k, 0.07))
-        parts.append(box(0.2, 0.025, 0.1, body.shade(0.7)).at(0, h + 0.21 + 0.2 * k, 0.13))
-    return Design(parts, "traffic light", body, [("pole", pole)])
-
-
-def road_sign(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    face, mark, pole = pick(rng, BRIGHT), pick(rng, "white"), pick(rng, METAL + WOOD)
-    h, r, sides = u(0.7, 1.1), u(0.22, 0.3), int(rng.choice([3, 4, 8, 16]))
-    plate = cylinder(r, 0.04, face, sides=sides).turn(y=180 / sides).turn(x=90)
-    plate = plate.turn(z=45 if sides == 4 and rng.random() < 0.5 else 30 if sides == 3 else 0)
-    parts = [cylinder(0.035, h, pole, sides=8), cylinder(r * 0.85, 0.05, mark, sides=sides).turn(y=180 / sides).turn(x=90)]
-    parts = [parts[0], plate.at(0, h + r * 0.6, 0.03), box(r * 0.9, r * 0.28, 0.03, mark).at(0, h + r * 0.5, 0.07)]
-    return Design(parts, "road sign", face, [("pole", pole), ("bar", mark)], ["round"] if sides == 16 else [])
-
-
-def traffic_cone(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    cone, band = pick(rng, ("orange", "orange", "red", "yellow", "green", "blue")), pick(rng, "white")
-    h, r = u(0.6, 0.9), u(0.22, 0.3)
-    ys = np.array([0, 0.3, 0.5, 0.7, 0.85, 1])
-    parts = [box(r * 2.6, 0.05, r * 2.6, cone.shade(0.85), bevel=0.015), lathe([(r * (1 - 0.82 * y), h * y + 0.04) for y in ys], [cone, band, cone, band, cone], 14)]
-    return Design(parts, "traffic cone", cone, [("stripes", band)], ["striped"])

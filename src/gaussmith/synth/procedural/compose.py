@@ -32,7 +32,7 @@ def abstract(rng: np.random.Generator) -> Design:
         turned = solid.scale(*(size * rng.uniform(0.5, 1.3, 3)).tolist()).turn(*rng.uniform(0, 360, 3).tolist())
         parts.append(turned.at(*place.tolist()))
     noun = ("shape", "object", "sculpture")[int(rng.integers(3))]
-    return Design(parts, noun, first, [("parts", second)], ["abstract"])
+    return Design(parts, f"abstract {noun}", first, [("parts", second)])
 
 
 def _primitive(rng: np.random.Generator, one: Paint, two: Paint, fine: bool) -> Solid:
@@ -52,7 +52,9 @@ def _primitive(rng: np.random.Generator, one: Paint, two: Paint, fine: bool) -> 
         radii = np.clip(0.6 + np.cumsum(rng.normal(0, 0.18, 9)), 0.12, 1.2)
         solid = _turned([*zip(radii.tolist(), np.linspace(-1, 1, 9).tolist())], one, int(rng.integers(4, 20)))
     else:
-        path = np.cumsum(np.concatenate([np.zeros((1, 3)), rng.normal(0, 0.25, (7, 3)) + rng.normal(0, 0.2, 3)]), axis=0)
+        path = np.cumsum(
+            np.concatenate([np.zeros((1, 3)), rng.normal(0, 0.25, (7, 3)) + rng.normal(0, 0.2, 3)]), axis=0
+        )
         solid = tube(path - path.mean(axis=0), rng.uniform(0.12, 0.3), one, sides=10)
     if rng.random() < HEIGHT_FIELD_SHARE and kind != 5:
         solid = solid.bend(_bumps(rng))
@@ -63,10 +65,14 @@ def _cube(rng: np.random.Generator, color: Paint, cells: int = 6) -> Solid:
     """A cube of half side 1 with a grid on all six faces, perhaps tapered or twisted."""
     edge = np.linspace(-1, 1, cells + 1)[:-1]
     one = np.ones(cells)
-    square = np.concatenate([
-        np.column_stack([one, -edge]), np.column_stack([-edge, -one]),
-        np.column_stack([-one, edge]), np.column_stack([edge, one]),
-    ])  # fmt: skip
+    square = np.concatenate(
+        [
+            np.column_stack([one, -edge]),
+            np.column_stack([-edge, -one]),
+            np.column_stack([-one, edge]),
+            np.column_stack([edge, one]),
+        ]
+    )
     levels = [(-1, 1 - i / cells) for i in range(cells, 0, -1)]
     levels += [(y, 1.0) for y in np.linspace(-1, 1, cells + 1)] + [(1, 1 - i / cells) for i in range(1, cells + 1)]
     taper, twist = rng.choice([1.0, rng.uniform(0.4, 1)]), rng.choice([0.0, rng.uniform(-0.6, 0.6)])
@@ -110,7 +116,7 @@ def _wires(rng: np.random.Generator, color: Paint) -> Solid:
 
 
 def _texture(rng: np.random.Generator, solid: Solid, one: Paint, two: Paint) -> Solid:
-    """Painted: solid, stripes, rings, checks, gradient or noise of two colours; hard edges per face, soft per corner."""
+    """Painted in two colours: stripes, rings, checks (hard edges, by face), a gradient or noise (soft, by corner)."""
     kind = int(rng.integers(7))
     a, b = np.array(one[:3]), np.array(two[:3])
     axis = rng.normal(size=3)

@@ -1,237 +1,76 @@
-"""People, animals, robots and monsters; they look towards +Z."""
+"""People, robots, small animals and monsters; they look towards +Z."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from gaussmith.synth.procedural.design import ANY, BRIGHT, FUR, METAL, SKIN, Design, Paint, pick
-from gaussmith.synth.procedural.shapes import Solid, around, ball, both, box, cylinder, extrude, four, join, lathe, torus, tube
-
-
-def _eyes(x: float, y: float, z: float, r: float, rng: np.random.Generator, white: bool | None = None) -> Solid:
-    """Two eyes: black beads, or white balls with pupils."""
-    black = pick(rng, "black")
-    if white if white is not None else rng.random() < 0.4:
-        return both(join([ball(r * 1.4, pick(rng, "white")), ball(r * 0.8, black).at(0, 0, r * 0.85)]).at(x, y, z))
-    return both(ball(r, black).at(x, y, z))
-
-
-# What tells one quadruped from another: body length, height of the legs, thickness, neck (length, degrees from level),
-# head (length, width), ears (kind, size), tail (kind, length), fur.
-_ANIMALS: dict[str, tuple[float, float, float, float, float, float, float, str, float, str, float, tuple[str, ...]]] = {
-    "dog": (0.6, 0.32, 0.17, 0.16, 55, 0.24, 0.15, "flap", 0.16, "up", 0.28, FUR),
-    "cat": (0.52, 0.26, 0.14, 0.1, 55, 0.16, 0.15, "point", 0.12, "up", 0.42, (*FUR, "orange")),
-    "horse": (0.75, 0.55, 0.2, 0.42, 58, 0.34, 0.13, "point", 0.1, "long", 0.42, ("brown", "brown", "black", "white", "tan", "grey")),
-    "cow": (0.8, 0.38, 0.26, 0.12, 35, 0.3, 0.18, "side", 0.12, "thin", 0.4, ("white", "brown", "black", "tan")),
-    "pig": (0.65, 0.18, 0.25, 0.04, 10, 0.22, 0.19, "point", 0.11, "curl", 0.1, ("pink", "pink", "brown", "black")),
-    "sheep": (0.6, 0.26, 0.27, 0.12, 40, 0.22, 0.13, "side", 0.12, "stub", 0.08, ("white", "white", "grey", "black", "tan")),
-    "elephant": (0.8, 0.4, 0.33, 0.06, 30, 0.26, 0.26, "wide", 0.34, "thin", 0.35, ("grey", "grey", "blue", "pink")),
-    "giraffe": (0.6, 0.65, 0.19, 0.75, 68, 0.26, 0.12, "horn", 0.1, "thin", 0.35, ("yellow", "orange", "tan")),
-    "lion": (0.68, 0.34, 0.19, 0.14, 48, 0.22, 0.18, "round", 0.07, "thin", 0.45, ("orange", "tan", "yellow")),
-    "bear": (0.66, 0.28, 0.27, 0.08, 30, 0.26, 0.2, "round", 0.09, "stub", 0.07, ("brown", "brown", "black", "white")),
-    "fox": (0.56, 0.26, 0.14, 0.12, 50, 0.24, 0.14, "point", 0.14, "bush", 0.4, ("orange", "orange", "red", "white")),
-    "rabbit": (0.38, 0.14, 0.18, 0.05, 60, 0.18, 0.14, "long", 0.3, "puff", 0.09, ("white", "grey", "brown", "tan", "pink")),
-    "deer": (0.62, 0.5, 0.16, 0.3, 62, 0.24, 0.12, "side", 0.12, "stub", 0.1, ("brown", "brown", "tan", "orange")),
-    "zebra": (0.7, 0.48, 0.19, 0.36, 58, 0.3, 0.13, "point", 0.1, "thin", 0.35, ("white",)),
-    "mouse": (0.36, 0.1, 0.15, 0.03, 30, 0.18, 0.12, "round", 0.12, "thin", 0.5, ("grey", "white", "brown")),
-}  # fmt: skip
-
-
-def quadruped(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    noun = list(_ANIMALS)[int(rng.integers(len(_ANIMALS)))]
-    length, leg, fat, neck, angle, head, wide, ear, ear_size, tail, tail_length, furs = _ANIMALS[noun]
-    length, leg, fat = length * u(0.9, 1.1), leg * u(0.85, 1.15), fat * u(0.9, 1.15)
-    fur = pick(rng, furs)
-    second = pick(rng, ("white", "black", "brown", "tan", "pink"), fur)
-    y = leg + fat * 0.8
-    t = np.linspace(-1, 1, 7)
-    trunk = tube(np.column_stack([0 * t, y + 0.02 * t, t * length / 2]), fat * np.array([0.55, 0.9, 1.0, 0.95, 1.0, 0.92, 0.5]), fur, 10)
-    details: list[tuple[str, Paint]] = []
-    if noun in ("cow", "giraffe", "zebra") or rng.random() < 0.2:
-        mark = second if noun != "zebra" else pick(rng, "black")
-        mark = pick(rng, "brown") if noun == "giraffe" else mark
-        if noun == "zebra":
-            trunk = tube(np.column_stack([np.zeros(13), np.full(13, y), np.linspace(-1, 1, 13) * length / 2]), fat * np.interp(np.linspace(-1, 1, 13), t, [0.55, 0.9, 1.0, 0.95, 1.0, 0.92, 0.5]), [fur, mark] * 6, 10)  # fmt: skip
-            details.append(("stripes", mark))
-        else:
-            details.append(("spots", mark))
-            spots = rng.normal(size=(7, 3)) * (0.6, 0.5, 1)
-            spots = spots / np.linalg.norm(spots, axis=1, keepdims=True) * (fat, fat, length / 2) + (0, y, 0)
-            trunk = trunk.paint(lambda c: (np.linalg.norm(c[:, None] - spots, axis=2) < fat * 0.55).any(axis=1), mark)
-    parts = [trunk]
-    lw = fat * (0.36 if fat > 0.22 else 0.3)
-    foot = fur.shade(0.75) if rng.random() < 0.6 else second
-    for z, s in ((length * 0.36, 1.0), (-length * 0.36, 1.05)):
-        limb = [tube([(0, y - 0.02, 0), (0, leg * 0.5, 0.02), (0, 0.05, 0)], (lw * 1.35 * s, lw, lw * 0.8), fur, 7), cylinder(lw * 0.95, 0.07, foot, lw * 0.85, 7)]
-        parts.append(both(join(limb).at(fat * 0.55, 0, z)))
-    a = np.radians(angle * u(0.9, 1.1))
-    root = np.array([0, y + fat * 0.35, length * 0.42])
-    top = root + (neck + fat * 0.35) * np.array([0, np.sin(a), np.cos(a)])
-    parts.append(tube([root - (0, fat * 0.3, 0.05), top], (fat * 0.75, wide * 0.8), fur, 8))
-    parts += _head(rng, noun, top, head, wide, fur, second, ear, ear_size)
-    parts.append(_tail(rng, tail, tail_length, fur, second).at(0, y + fat * 0.4, -length * 0.48))
-    if noun == "lion":
-        mane = pick(rng, ("brown", "orange", "red"), fur)
-        parts.append(ball((wide * 1.7, wide * 1.75, wide * 0.9), mane, 1, 0.12, rng).at(*(top + (0, 0.02, -0.03))))
-        details.append(("mane", mane))
-    if noun in ("horse", "zebra"):
-        mane = pick(rng, ("black", "brown", "white", "tan"), fur)
-        parts.append(tube([top + (0, wide, 0.03), (top + root) / 2 + (0, wide * 0.9, -0.06), root + (0, wide * 0.9, -0.1)], (0.03, 0.05, 0.03), mane, 5))
-        details.append(("mane", mane))
-    if noun == "sheep":
-        woolly = pick(rng, furs)
-        for k in range(12):
-            way = rng.normal(size=3)
-            way /= np.linalg.norm(way)
-            parts.append(ball(fat * 0.5, woolly.shade(u(0.93, 1.05)), 1).at(*(way * (fat * 0.75, fat * 0.7, length * 0.42) + (0, y, 0))))
-        fur, details = woolly, [("face", fur)]
-    return Design(parts, noun, fur, details)
-
-
-def _head(
-    rng: np.random.Generator, noun: str, top: np.ndarray, head: float, wide: float, fur: Paint, second: Paint, ear: str, size: float
-) -> list[Solid]:
-    """A head at the end of a neck: skull, muzzle, eyes, ears, and what the kind of animal has besides."""
-    x, y, z = top
-    skull = ball((wide, wide, wide * 1.05), fur, 2 if wide > 0.16 else 1).at(0, y, z)
-    muzzle = tube([(0, y - wide * 0.15, z), (0, y - wide * 0.35, z + head)], (wide * 0.75, wide * 0.5), fur, 8)
-    nose_paint = {"pig": "pink", "cow": "pink"}.get(noun, "black")
-    nose = ball(wide * 0.22, pick(rng, nose_paint).shade(0.9)).at(0, y - wide * 0.2, z + head)
-    parts = [skull, muzzle, nose, _eyes(wide * 0.62, y + wide * 0.3, z + wide * 0.72, wide * 0.16, rng)]
-    inner = pick(rng, "pink") if rng.random() < 0.3 else fur.shade(0.85)
-    if ear == "point":
-        e = cylinder(size * 0.5, size * 1.2, fur, 0.0, 5).turn(z=-12).at(wide * 0.6, y + wide * 0.65, z - wide * 0.1)
-    elif ear == "flap":
-        e = ball((size * 0.25, size * 0.7, size * 0.4), second if rng.random() < 0.4 else inner).turn(z=14).at(wide * 1.0, y + wide * 0.1, z)
-    elif ear == "side":
-        e = ball((size, size * 0.35, size * 0.45), inner).turn(z=-8).at(wide + size * 0.5, y + wide * 0.45, z - wide * 0.2)
-    elif ear == "wide":
-        e = ball((size, size * 0.95, 0.05), inner, 1).turn(y=25).at(wide * 0.85 + size * 0.6, y + 0.03, z - wide * 0.3)
-    elif ear == "long":
-        e = ball((size * 0.2, size * 0.75, size * 0.14), inner).turn(z=-8).at(wide * 0.45, y + wide * 0.7 + size * 0.6, z - wide * 0.2)
-    elif ear == "horn":
-        e = join([cylinder(0.02, size, fur, sides=5).at(wide * 0.35, y + wide * 0.7, z), ball(0.035, second).at(wide * 0.35, y + wide * 0.7 + size, z), ball((0.1, 0.04, 0.05), inner).at(wide * 1.2, y + wide * 0.4, z - 0.03)])  # fmt: skip
-    else:
-        e = ball((size, size, size * 0.5), inner).at(wide * 0.75, y + wide * 0.8, z - wide * 0.1)
-    parts.append(both(e))
-    ivory = pick(rng, "white")
-    if noun == "cow":
-        parts.append(both(tube([(wide * 0.5, y + wide * 0.7, z), (wide * 1.2, y + wide * 1.1, z), (wide * 1.2, y + wide * 1.7, z)], (0.045, 0.035, 0.01), ivory, 6)))
-    if noun == "pig":
-        parts.append(cylinder(wide * 0.5, 0.05, pick(rng, "pink").shade(0.85), sides=10).turn(x=90).at(0, y - wide * 0.35, z + head))
-    if noun == "elephant":
-        parts.append(tube([(0, y - 0.02, z + 0.2), (0, y - 0.16, z + 0.4), (0, y - 0.4, z + 0.46), (0, y - 0.6, z + 0.52)], (0.13, 0.1, 0.075, 0.055), fur, 8))
-        parts.append(both(tube([(0.12, y - 0.14, z + 0.2), (0.15, y - 0.26, z + 0.36), (0.15, y - 0.2, z + 0.5)], (0.04, 0.035, 0.01), ivory, 6)))
-    if noun == "deer" and rng.random() < 0.7:
-        horn = pick(rng, ("tan", "brown"))
-        antler = [tube([(0, 0, 0), (0.12, 0.16, -0.04), (0.16, 0.36, 0)], (0.03, 0.025, 0.01), horn, 5), tube([(0.1, 0.14, -0.03), (0.24, 0.26, 0.06)], (0.02, 0.01), horn, 5), tube([(0.04, 0.06, 0), (0.05, 0.18, 0.12)], (0.02, 0.01), horn, 5)]  # fmt: skip
-        parts.append(both(join(antler).at(wide * 0.4, y + wide * 0.8, z)))
-    return parts
-
-
-def _tail(rng: np.random.Generator, kind: str, length: float, fur: Paint, second: Paint) -> Solid:
-    """A tail that starts at the origin and goes backwards."""
-    n = length
-    if kind == "up":
-        return tube([(0, 0, 0), (0, n * 0.3, -n * 0.4), (0, n * 0.8, -n * 0.5), (0, n, -n * 0.4)], (0.045, 0.04, 0.035, 0.015), fur, 6)
-    if kind == "long":
-        return tube([(0, 0, 0), (0, 0, -n * 0.25), (0, -n, -n * 0.35)], (0.04, 0.075, 0.02), second, 6)
-    if kind == "thin":
-        return join([tube([(0, 0, 0), (0, -n * 0.2, -n * 0.3), (0, -n * 0.8, -n * 0.35)], (0.03, 0.022, 0.02), fur, 5), ball((0.045, 0.08, 0.045), second).at(0, -n * 0.85, -n * 0.36)])  # fmt: skip
-    if kind == "bush":
-        return join([tube([(0, 0, 0), (0, -0.02, -n * 0.5), (0, 0.08, -n * 0.9)], (0.04, 0.1, 0.07), fur, 7), ball((0.065, 0.065, 0.11), pick(rng, "white")).at(0, 0.1, -n)])  # fmt: skip
-    if kind == "curl":
-        a = np.linspace(0, 9, 12)
-        return tube(np.column_stack([0.05 * np.sin(a), 0.05 * np.cos(a) - 0.05, -0.015 * a]), 0.018, fur, 5)
-    return ball(n, fur if kind == "stub" else pick(rng, "white"), 1).at(0, -0.04, -n * 0.3)
-
-
-def fish(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    shark = rng.random() < 0.2
-    skin = pick(rng, ("grey", "blue", "grey") if shark else ANY)
-    fin, belly = pick(rng, BRIGHT, skin) if not shark else skin.shade(0.8), pick(rng, ("white", "tan", "yellow"), skin)
-    length, tall, wide = u(0.9, 1.2), u(0.14, 0.18) if shark else u(0.2, 0.38), u(0.1, 0.16)
-    t = np.linspace(0, 1, 11)
-    profile = np.sin(np.pi * np.minimum(0.06 + t * 0.94, 1) ** u(0.65, 0.9)) * 0.97 + 0.12
-    stripes = not shark and rng.random() < 0.55
-    every = int(rng.integers(2, 4))
-    colors = [fin if stripes and 1 < k < 9 and k % every == 0 else skin for k in range(10)]
-    body = tube(np.column_stack([0 * t, 0 * t, (0.5 - t) * length]), profile, colors, 10).scale(wide, tall, 1)
-    if not stripes:
-        body = body.paint(lambda c: c[:, 1] < -tall * 0.35, belly)
-    flip = u(0.22, 0.36)
-    tail = extrude([(0, 0), (-flip * 0.7, flip), (-flip * 1.0, flip * 0.9), (-flip * 0.6, 0), (-flip * 1.0, -flip * 0.8), (-flip * 0.7, -flip * 0.9)], 0.035, fin)
-    top = extrude([(0.15, 0), (-0.05, u(0.15, 0.3)), (-0.2, u(0.08, 0.2)), (-0.22, 0)], 0.03, fin)
-    side = extrude([(0, 0.05), (0, -0.05), (-0.22, -0.12), (-0.2, 0.02)], 0.025, fin)
-    parts = [
-        body, join([tail.at(-length * 0.45), top.at(0.03 * length, tall * 0.82), top.scale(0.6).turn(x=180).at(-0.1 * length, -tall * 0.8)]).turn(y=-90),
-        both(side.turn(y=-90).turn(y=35, z=-20).at(wide * 0.8, -tall * 0.2, length * 0.16)), _eyes(wide * 0.72, tall * 0.25, length * 0.35, 0.035 if shark else 0.045, rng, True),
-    ]  # fmt: skip
-    details = [("fins", fin)] + ([("stripes", fin)] if stripes else [("belly", belly)])
-    return Design(parts, "shark" if shark else "fish", skin, details, ["striped"] if stripes else [])
-
-
-def bird(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    noun = ("bird", "duck", "penguin", "owl", "chicken", "parrot")[int(rng.integers(6))]
-    feather = pick(rng, {"duck": ("yellow", "white", "brown", "green"), "penguin": ("black", "blue", "grey"), "owl": ("brown", "grey", "white", "tan"), "chicken": ("white", "brown", "red", "orange")}.get(noun, BRIGHT))  # fmt: skip
-    wing = pick(rng, ANY, feather) if noun in ("bird", "parrot") else feather.shade(0.82)
-    beak, belly = pick(rng, ("orange", "yellow")), pick(rng, ("white", "tan", "yellow"), feather)
-    upright = noun in ("penguin", "owl", "parrot")
-    r, tilt = u(0.22, 0.28), -u(5, 15) if upright else u(45, 65)
-    body = ball((r * 0.9, r * u(1.3, 1.6), r * 0.9), feather, 2).paint(lambda c: (c[:, 2] > r * 0.45) & (c[:, 1] < r * 1.05) if upright else c[:, 2] > r * 0.62, belly)
-    body = body.turn(x=tilt)
-    leg = 0.1 if upright else u(0.14, 0.25)
-    base = leg + r * (1.25 if upright else 0.85)
-    head_r = r * u(0.62, 0.8)
-    hy, hz = (base + r * 1.35, r * 0.1) if upright else (base + r * u(1.0, 1.3), r * u(0.95, 1.15))
-    flat = extrude([(0.1, 0.09), (-0.28, 0.05), (-0.4, -0.04), (-0.05, -0.12), (0.1, -0.06)], 0.05, wing).turn(y=-90)
-    flat = flat.turn(x=-65).at(0, 0.04, 0) if upright else flat
-    parts = [
-        body.at(y=base), ball(head_r, feather, 2).at(0, hy, hz), both(flat.turn(z=8).at(r * 0.88, base + 0.03, 0)),
-        tube([(0, base, 0), (0, hy, hz)], (r * 0.7, head_r * 0.7), feather, 8), _eyes(head_r * 0.5, hy + head_r * 0.25, hz + head_r * 0.78, head_r * (0.24 if noun == "owl" else 0.15), rng, noun == "owl" or None),
-    ]  # fmt: skip
-    if noun == "duck":
-        parts.append(ball((head_r * 0.55, head_r * 0.16, head_r * 0.6), beak).at(0, hy - head_r * 0.15, hz + head_r * 1.15))
-    else:
-        parts.append(cylinder(head_r * 0.28, head_r * (1.0 if noun == "bird" else 0.65), beak, 0.0, 5).turn(x=100).at(0, hy - head_r * 0.05, hz + head_r * 0.85))
-    foot = join([tube([(0, base * 0.8, 0), (0, 0.02, 0)], 0.022, beak, 5), box(0.12, 0.025, 0.15, beak, taper=(0.5, 1)).at(0, 0, 0.04)])
-    parts.append(both(foot.at(r * 0.4)))
-    tail = box(0.16, 0.035, u(0.2, 0.4), wing, taper=(0.8, 1)).turn(x=-60 if upright else 20)
-    parts.append(tail.at(0, base - r * 0.9 if upright else base + r * 0.25, -r * 1.15 if not upright else -r * 0.8))
-    details = [("beak", beak), ("belly", belly)] + ([("wings", wing)] if wing.name != feather.name else [])
-    if noun in ("chicken", "parrot"):
-        comb = pick(rng, "red" if noun == "chicken" else BRIGHT)
-        parts += [ball((0.03, 0.07, 0.06), comb).at(0, hy + head_r * 0.95, hz + z) for z in (-0.08, 0.0, 0.08)]
-        details.append(("comb" if noun == "chicken" else "crest", comb))
-    if noun == "owl":
-        parts.append(both(cylinder(0.05, 0.12, feather, 0, 5).turn(z=-20).at(head_r * 0.6, hy + head_r * 0.7, hz)))
-    return Design(parts, noun, feather, details)
+from gaussmith.synth.procedural.animals import eyes
+from gaussmith.synth.procedural.design import (
+    ANY,
+    BRIGHT,
+    METAL,
+    SKIN,
+    Design,
+    pick,
+)
+from gaussmith.synth.procedural.shapes import (
+    around,
+    ball,
+    both,
+    box,
+    cylinder,
+    extrude,
+    four,
+    join,
+    lathe,
+    torus,
+    tube,
+)
 
 
 def person(rng: np.random.Generator) -> Design:
     u = rng.uniform
     skin, shirt, trousers = pick(rng, SKIN), pick(rng, ANY), pick(rng, ANY)
-    hair, shoe = pick(rng, ("brown", "black", "yellow", "orange", "grey", "white")), pick(rng, ("black", "brown", "white", "red"))
+    hair, shoe = (
+        pick(rng, ("brown", "black", "yellow", "orange", "grey", "white")),
+        pick(rng, ("black", "brown", "white", "red")),
+    )
     woman = rng.random() < 0.4
     big = u(0.17, 0.26)
     leg, torso, w = u(0.35, 0.5), u(0.36, 0.45), u(0.3, 0.4)
     y, hy = leg + 0.04, leg + torso + 0.06 + big * 0.85
     lw = w * 0.2
     swing = u(5, 40) if rng.random() < 0.7 else 88
-    arm = join([tube([(0, 0, 0), (0, -0.2, 0), (0, -0.3, 0)], (0.065, 0.055, 0.055), shirt, 7), tube([(0, -0.3, 0), (0, -0.36, 0)], 0.042, skin, 6), ball(0.06, skin).at(y=-0.4)])
+    arm = join(
+        [
+            tube([(0, 0, 0), (0, -0.2, 0), (0, -0.3, 0)], (0.065, 0.055, 0.055), shirt, 7),
+            tube([(0, -0.3, 0), (0, -0.36, 0)], 0.042, skin, 6),
+            ball(0.06, skin).at(y=-0.4),
+        ]
+    )
     parts = [
-        both(join([tube([(0, y, 0), (0, 0.06, 0)], (lw * 1.1, lw * 0.85), trousers, 8), box(lw * 1.9, 0.09, 0.2, shoe, bevel=0.02).at(0, 0, 0.03)]).at(w * 0.25)),
-        box(w * 0.85, torso, 0.2, shirt, bevel=0.04, taper=1.18).at(y=y), box(w * 0.88, 0.07, 0.21, trousers).at(y=y - 0.02), cylinder(0.06, 0.1, skin).at(y=y + torso - 0.02),
-        both(arm.turn(z=swing).at(w * 0.5, y + torso - 0.06)), ball((big * 0.88, big, big * 0.88), skin, 2).at(y=hy), _eyes(big * 0.36, hy + big * 0.05, big * 0.78, big * 0.1, rng),
-    ]  # fmt: skip
+        both(
+            join(
+                [
+                    tube([(0, y, 0), (0, 0.06, 0)], (lw * 1.1, lw * 0.85), trousers, 8),
+                    box(lw * 1.9, 0.09, 0.2, shoe, bevel=0.02).at(0, 0, 0.03),
+                ]
+            ).at(w * 0.25)
+        ),
+        box(w * 0.85, torso, 0.2, shirt, bevel=0.04, taper=1.18).at(y=y),
+        box(w * 0.88, 0.07, 0.21, trousers).at(y=y - 0.02),
+        cylinder(0.06, 0.1, skin).at(y=y + torso - 0.02),
+        both(arm.turn(z=swing).at(w * 0.5, y + torso - 0.06)),
+        ball((big * 0.88, big, big * 0.88), skin, 2).at(y=hy),
+        eyes(big * 0.36, hy + big * 0.05, big * 0.78, big * 0.1, rng),
+    ]
     details = [("shirt", shirt), ("trousers", trousers), ("hair", hair)]
     if woman and rng.random() < 0.6:
         parts.append(lathe([(w * 0.62, y * 0.35), (w * 0.36, y + 0.12)], shirt, 12))
         details = [("dress", shirt), ("hair", hair)]
-    cap = ball((big * 0.97, big * 0.97, big * 0.97), hair, 2).bend(lambda p: np.where((p[:, 1] < -0.1 * big)[:, None] | (p[:, 2] > 0.45 * big)[:, None], p * 0.82, p))
+    cap = ball((big * 0.97, big * 0.97, big * 0.97), hair, 2).bend(
+        lambda p: np.where((p[:, 1] < -0.1 * big)[:, None] | (p[:, 2] > 0.45 * big)[:, None], p * 0.82, p)
+    )
     kind = int(rng.integers(4))
     if kind < 2:
         parts.append(cap.at(0, hy + big * 0.08, -big * 0.06))
@@ -239,42 +78,84 @@ def person(rng: np.random.Generator) -> Design:
             parts.append(box(big * 1.5, big * 1.5, big * 0.5, hair, bevel=0.05).at(0, hy - big * 1.1, -big * 0.75))
     elif kind == 2:
         hat = pick(rng, BRIGHT)
-        parts += [cylinder(big * u(1.1, 1.6), 0.035, hat, sides=14).at(y=hy + big * 0.5), cylinder(big * 0.88, big * 0.7, hat, big * 0.7, 12).at(y=hy + big * 0.5)]
+        parts += [
+            cylinder(big * u(1.1, 1.6), 0.035, hat, sides=14).at(y=hy + big * 0.5),
+            cylinder(big * 0.88, big * 0.7, hat, big * 0.7, 12).at(y=hy + big * 0.5),
+        ]
         details[-1] = ("hat", hat)
     else:
         details.pop()
         if rng.random() < 0.6:
             helmet = pick(rng, METAL + BRIGHT)
-            parts.append(lathe([(big * 0.98, 0), (big * 1.0, big * 0.3), (big * 0.7, big * 0.85), (0, big * 1.05)], helmet, 12).at(y=hy + big * 0.15))
+            parts.append(
+                lathe(
+                    [(big * 0.98, 0), (big * 1.0, big * 0.3), (big * 0.7, big * 0.85), (0, big * 1.05)], helmet, 12
+                ).at(y=hy + big * 0.15)
+            )
             details.append(("helmet", helmet))
     return Design(parts, "woman" if woman else "man", shirt, details)
 
 
 def robot(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    body, joint, light = pick(rng, METAL + ANY), pick(rng, ("black", "grey")), pick(rng, ("red", "blue", "green", "yellow", "teal"))
+    body, joint, light = (
+        pick(rng, METAL + ANY),
+        pick(rng, ("black", "grey")),
+        pick(rng, ("red", "blue", "green", "yellow", "teal")),
+    )
     trim = pick(rng, BRIGHT, body, light)
     w, h, d, leg = u(0.4, 0.55), u(0.4, 0.55), u(0.28, 0.38), u(0.25, 0.4)
     hw, hh = w * u(0.55, 0.95), u(0.22, 0.32)
     rounded = rng.random() < 0.35
-    head = ball((hw / 2, hh * 0.6, d * 0.45), body, 2).at(y=hh * 0.5) if rounded else box(hw, hh, d * 0.85, body, bevel=0.04)
+    head = (
+        ball((hw / 2, hh * 0.6, d * 0.45), body, 2).at(y=hh * 0.5)
+        if rounded
+        else box(hw, hh, d * 0.85, body, bevel=0.04)
+    )
     hy = leg + h + 0.08
     parts = [
-        box(w, h, d, body, bevel=0.05, taper=u(0.8, 1.15)).at(y=leg), box(w * 0.55, h * 0.4, 0.04, trim, bevel=0.01).at(0, leg + h * 0.32, d * 0.5),
-        cylinder(0.08, 0.12, joint).at(y=leg + h - 0.02), head.at(y=hy), tube([(0, hy + hh, 0), (0, hy + hh + 0.15, 0)], 0.015, joint, 5), ball(0.04, light).at(0, hy + hh + 0.17),
-    ]  # fmt: skip
+        box(w, h, d, body, bevel=0.05, taper=u(0.8, 1.15)).at(y=leg),
+        box(w * 0.55, h * 0.4, 0.04, trim, bevel=0.01).at(0, leg + h * 0.32, d * 0.5),
+        cylinder(0.08, 0.12, joint).at(y=leg + h - 0.02),
+        head.at(y=hy),
+        tube([(0, hy + hh, 0), (0, hy + hh + 0.15, 0)], 0.015, joint, 5),
+        ball(0.04, light).at(0, hy + hh + 0.17),
+    ]
     if rng.random() < 0.5:
         parts.append(box(hw * 0.75, hh * 0.3, 0.05, light, bevel=0.012).at(0, hy + hh * 0.42, d * 0.41))
     else:
-        parts.append(both(join([cylinder(0.06, 0.05, joint).turn(x=90), cylinder(0.042, 0.065, light).turn(x=90)]).at(hw * 0.23, hy + hh * 0.55, d * 0.4)))
+        parts.append(
+            both(
+                join([cylinder(0.06, 0.05, joint).turn(x=90), cylinder(0.042, 0.065, light).turn(x=90)]).at(
+                    hw * 0.23, hy + hh * 0.55, d * 0.4
+                )
+            )
+        )
     swing, claw = u(-15, 80), rng.random() < 0.5
-    arm = [ball(0.08, joint), tube([(0, 0, 0), (0.03, -0.22, 0)], 0.045, joint, 7), box(0.11, 0.2, 0.12, body, bevel=0.02).at(0.03, -0.4)]
-    arm.append(both(box(0.035, 0.12, 0.06, joint).turn(z=-10).at(0.035, -0.5)).at(0.03) if claw else ball(0.07, trim).at(0.03, -0.42))
+    arm = [
+        ball(0.08, joint),
+        tube([(0, 0, 0), (0.03, -0.22, 0)], 0.045, joint, 7),
+        box(0.11, 0.2, 0.12, body, bevel=0.02).at(0.03, -0.4),
+    ]
+    arm.append(
+        both(box(0.035, 0.12, 0.06, joint).turn(z=-10).at(0.035, -0.5)).at(0.03)
+        if claw
+        else ball(0.07, trim).at(0.03, -0.42)
+    )
     parts.append(both(join(arm).turn(x=-swing).at(w / 2 + 0.07, leg + h * 0.8)))
     if rng.random() < 0.25:
-        parts += [both(torus(0.12, 0.06, joint, 12, 6).turn(z=90).scale(1.3, 1, 1.6).at(w * 0.35, 0.17)), box(w * 0.6, leg, 0.12, joint).at(y=0.1)]
+        parts += [
+            both(torus(0.12, 0.06, joint, 12, 6).turn(z=90).scale(1.3, 1, 1.6).at(w * 0.35, 0.17)),
+            box(w * 0.6, leg, 0.12, joint).at(y=0.1),
+        ]
         return Design(parts, "robot", body, [("eyes", light), ("wheels", joint)])
-    parts.append(both(join([cylinder(0.06, leg + 0.03, joint, sides=8), box(0.17, 0.12, 0.26, trim, bevel=0.03).at(0, 0, 0.04)]).at(w * 0.26)))
+    parts.append(
+        both(
+            join(
+                [cylinder(0.06, leg + 0.03, joint, sides=8), box(0.17, 0.12, 0.26, trim, bevel=0.03).at(0, 0, 0.04)]
+            ).at(w * 0.26)
+        )
+    )
     return Design(parts, "robot", body, [("eyes", light), ("feet", trim)])
 
 
@@ -283,26 +164,42 @@ def turtle(rng: np.random.Generator) -> Design:
     skin, shell = pick(rng, ("green", "green", "teal", "yellow", "tan")), pick(rng, ("brown", "green", *BRIGHT))
     a = np.linspace(0.0, 1.57, 6)
     rise = u(0.28, 0.42)
-    dome = lathe([(0.4 * np.cos(t), rise * np.sin(t)) for t in a], [shell, shell.shade(0.8), shell, shell.shade(0.8), shell], 8)
+    dome = lathe(
+        [(0.4 * np.cos(t), rise * np.sin(t)) for t in a], [shell, shell.shade(0.8), shell, shell.shade(0.8), shell], 8
+    )
     parts = [
-        dome.scale(1, 1, 1.2).at(y=0.12), cylinder(0.42, 0.07, skin.shade(0.9), sides=12).scale(1, 1, 1.2).at(y=0.08),
-        ball((0.14, 0.13, 0.16), skin, 2).at(0, 0.26, 0.62), tube([(0, 0.16, 0.35), (0, 0.24, 0.58)], (0.11, 0.09), skin, 8), _eyes(0.08, 0.31, 0.71, 0.028, rng),
-        four(ball((0.12, 0.1, 0.14), skin).at(0.33, 0.08, 0.33)), cylinder(0.06, 0.18, skin, 0, 6).turn(x=-100).at(0, 0.13, -0.46),
-    ]  # fmt: skip
+        dome.scale(1, 1, 1.2).at(y=0.12),
+        cylinder(0.42, 0.07, skin.shade(0.9), sides=12).scale(1, 1, 1.2).at(y=0.08),
+        ball((0.14, 0.13, 0.16), skin, 2).at(0, 0.26, 0.62),
+        tube([(0, 0.16, 0.35), (0, 0.24, 0.58)], (0.11, 0.09), skin, 8),
+        eyes(0.08, 0.31, 0.71, 0.028, rng),
+        four(ball((0.12, 0.1, 0.14), skin).at(0.33, 0.08, 0.33)),
+        cylinder(0.06, 0.18, skin, 0, 6).turn(x=-100).at(0, 0.13, -0.46),
+    ]
     return Design(parts, "turtle", skin, [("shell", shell)])
 
 
 def snail(rng: np.random.Generator) -> Design:
-    u = rng.uniform
-    skin, shell = pick(rng, ("tan", "yellow", "green", "pink", "grey")), pick(rng, BRIGHT + ("brown",))
+    skin, shell = pick(rng, ("tan", "yellow", "green", "pink", "grey")), pick(rng, (*BRIGHT, "brown"))
     t = np.linspace(0, 11, 34)
     r = 0.3 * (1 - t / 13)
-    coil = tube(np.column_stack([0.012 * t, r * np.sin(t), r * np.cos(t)]), 0.16 * (1 - t / 14), [shell if k % 4 < 2 else shell.shade(0.82) for k in range(33)], 8)
+    coil = tube(
+        np.column_stack([0.012 * t, r * np.sin(t), r * np.cos(t)]),
+        0.16 * (1 - t / 14),
+        [shell if k % 4 < 2 else shell.shade(0.82) for k in range(33)],
+        8,
+    )
     parts = [
-        both(coil, 0).at(0, 0.45, -0.1), tube([(0, 0.05, -0.65), (0, 0.09, -0.3), (0, 0.1, 0.3), (0, 0.16, 0.5), (0, 0.38, 0.62), (0, 0.45, 0.66)], (0.03, 0.13, 0.14, 0.13, 0.12, 0.05), skin, 8),
-        both(tube([(0.05, 0.42, 0.62), (0.1, 0.66, 0.7)], 0.022, skin, 5)), _eyes(0.1, 0.68, 0.71, 0.04, rng),
-    ]  # fmt: skip
-    del u
+        both(coil, 0).at(0, 0.45, -0.1),
+        tube(
+            [(0, 0.05, -0.65), (0, 0.09, -0.3), (0, 0.1, 0.3), (0, 0.16, 0.5), (0, 0.38, 0.62), (0, 0.45, 0.66)],
+            (0.03, 0.13, 0.14, 0.13, 0.12, 0.05),
+            skin,
+            8,
+        ),
+        both(tube([(0.05, 0.42, 0.62), (0.1, 0.66, 0.7)], 0.022, skin, 5)),
+        eyes(0.1, 0.68, 0.71, 0.04, rng),
+    ]
     return Design(parts, "snail", skin, [("shell", shell)], ["slow"])
 
 
@@ -310,32 +207,76 @@ def insect(rng: np.random.Generator) -> Design:
     u = rng.uniform
     noun = ("bee", "butterfly", "ladybug", "spider", "ant")[int(rng.integers(5))]
     black = pick(rng, "black")
-    body = {"bee": pick(rng, "yellow"), "ladybug": pick(rng, ("red", "orange", "yellow")), "ant": pick(rng, ("black", "red", "brown")), "spider": pick(rng, ("black", "brown", "purple", "grey"))}.get(noun, pick(rng, ("brown", "black")))  # fmt: skip
+    body = {
+        "bee": pick(rng, "yellow"),
+        "ladybug": pick(rng, ("red", "orange", "yellow")),
+        "ant": pick(rng, ("black", "red", "brown")),
+        "spider": pick(rng, ("black", "brown", "purple", "grey")),
+    }.get(noun, pick(rng, ("brown", "black")))
     wing = pick(rng, BRIGHT)
-    legs = [tube([(0.08, 0.16, z), (0.3, 0.26, z * 1.6), (0.42, 0.0, z * 2.2)], 0.022, black, 5) for z in ((-0.16, -0.05, 0.06, 0.17) if noun == "spider" else (-0.1, 0.02, 0.14))]
+    legs = [
+        tube([(0.08, 0.16, z), (0.3, 0.26, z * 1.6), (0.42, 0.0, z * 2.2)], 0.022, black, 5)
+        for z in ((-0.16, -0.05, 0.06, 0.17) if noun == "spider" else (-0.1, 0.02, 0.14))
+    ]
     parts = [both(join(legs))]
     if noun == "bee":
         t = np.linspace(0, 1, 8)
-        parts.append(tube(np.column_stack([0 * t, 0.24 + 0 * t, 0.25 - 0.6 * t]), 0.02 + 0.2 * np.sin(np.pi * (0.08 + 0.9 * t)), [body if k % 2 else black for k in range(7)], 10))
+        parts.append(
+            tube(
+                np.column_stack([0 * t, 0.24 + 0 * t, 0.25 - 0.6 * t]),
+                0.02 + 0.2 * np.sin(np.pi * (0.08 + 0.9 * t)),
+                [body if k % 2 else black for k in range(7)],
+                10,
+            )
+        )
         pale = pick(rng, ("white", "teal"))
-        parts += [ball(0.15, body, 2).at(0, 0.27, 0.32), both(ball((0.28, 0.02, 0.14), pale.shade(1.2)).turn(z=28, y=20).at(0.24, 0.48, 0)), _eyes(0.08, 0.32, 0.43, 0.04, rng), both(tube([(0.04, 0.38, 0.4), (0.08, 0.5, 0.5)], 0.012, black, 4))]  # fmt: skip
+        parts += [
+            ball(0.15, body, 2).at(0, 0.27, 0.32),
+            both(ball((0.28, 0.02, 0.14), pale.shade(1.2)).turn(z=28, y=20).at(0.24, 0.48, 0)),
+            eyes(0.08, 0.32, 0.43, 0.04, rng),
+            both(tube([(0.04, 0.38, 0.4), (0.08, 0.5, 0.5)], 0.012, black, 4)),
+        ]
         return Design(parts, noun, body, [("stripes", black), ("wings", pale)], ["striped"])
     if noun == "butterfly":
         dot = pick(rng, ANY, wing)
-        upper, lower = extrude([(0.02, 0.0), (0.12, 0.34), (0.42, 0.48), (0.55, 0.3), (0.4, 0.02)], 0.025, wing), extrude([(0.02, 0), (0.38, -0.02), (0.42, -0.22), (0.25, -0.36), (0.1, -0.22)], 0.025, wing.shade(0.85))
-        spots = [cylinder(r, 0.035, dot, sides=9).turn(x=90).at(x, y, -0.0175) for r, x, y in ((0.09, 0.38, 0.3), (0.06, 0.27, -0.17))]
+        upper, lower = (
+            extrude([(0.02, 0.0), (0.12, 0.34), (0.42, 0.48), (0.55, 0.3), (0.4, 0.02)], 0.025, wing),
+            extrude([(0.02, 0), (0.38, -0.02), (0.42, -0.22), (0.25, -0.36), (0.1, -0.22)], 0.025, wing.shade(0.85)),
+        )
+        spots = [
+            cylinder(r, 0.035, dot, sides=9).turn(x=90).at(x, y, -0.0175)
+            for r, x, y in ((0.09, 0.38, 0.3), (0.06, 0.27, -0.17))
+        ]
         sheet = join([upper, lower, *spots]).turn(y=-u(5, 45))
-        parts = [both(sheet), tube([(0, -0.28, 0), (0, 0.0, 0.02), (0, 0.2, 0.01)], (0.025, 0.05, 0.045), body, 7), ball(0.06, body).at(y=0.25), both(tube([(0.02, 0.28, 0), (0.1, 0.42, 0.06)], 0.01, black, 4))]  # fmt: skip
+        parts = [
+            both(sheet),
+            tube([(0, -0.28, 0), (0, 0.0, 0.02), (0, 0.2, 0.01)], (0.025, 0.05, 0.045), body, 7),
+            ball(0.06, body).at(y=0.25),
+            both(tube([(0.02, 0.28, 0), (0.1, 0.42, 0.06)], 0.01, black, 4)),
+        ]
         return Design([join(parts).turn(x=u(-60, 0))], noun, wing, [("spots", dot), ("body", body)], ["pretty"])
     if noun == "ladybug":
         a = np.linspace(0, 1.57, 6)
         parts.append(lathe([(0.34 * np.cos(t), 0.32 * np.sin(t)) for t in a], body, 14).scale(1, 1, 1.15).at(y=0.1))
-        parts += [box(0.02, 0.34, 0.75, black).at(0, 0.1, -0.01).scale(1, 1, 1), ball((0.18, 0.15, 0.14), black, 2).at(0, 0.2, 0.38), _eyes(0.09, 0.27, 0.47, 0.035, rng, True)]
-        parts[-3] = box(0.025, 0.03, 0.3, black).at(0, 0.405, 0)
-        parts += [both(ball((0.07, 0.03, 0.07), black).turn(z=-np.degrees(e)).at(0.335 * np.sin(e), 0.1 + 0.318 * np.cos(e), z)) for e, z in ((0.6, 0.14), (0.95, -0.08), (0.45, -0.18))]
+        parts += [
+            box(0.025, 0.03, 0.3, black).at(0, 0.405, 0),
+            ball((0.18, 0.15, 0.14), black, 2).at(0, 0.2, 0.38),
+            eyes(0.09, 0.27, 0.47, 0.035, rng, True),
+        ]
+        parts += [
+            both(
+                ball((0.07, 0.03, 0.07), black).turn(z=-np.degrees(e)).at(0.335 * np.sin(e), 0.1 + 0.318 * np.cos(e), z)
+            )
+            for e, z in ((0.6, 0.14), (0.95, -0.08), (0.45, -0.18))
+        ]
         return Design(parts, noun, body, [("spots", black)], ["spotted"])
     r = u(0.2, 0.28) if noun == "spider" else u(0.14, 0.18)
-    parts += [ball((r, r * 0.9, r * 1.15), body, 2).at(0, 0.24, -0.3), ball((0.13, 0.11, 0.15), body, 2).at(0, 0.2, 0.03), ball((0.12, 0.11, 0.12), body, 2).at(0, 0.23, 0.24), _eyes(0.06, 0.28, 0.33, 0.03, rng, True)]
+    parts += [
+        ball((r, r * 0.9, r * 1.15), body, 2).at(0, 0.24, -0.3),
+        ball((0.13, 0.11, 0.15), body, 2).at(0, 0.2, 0.03),
+        ball((0.12, 0.11, 0.12), body, 2).at(0, 0.23, 0.24),
+        eyes(0.06, 0.28, 0.33, 0.03, rng, True),
+    ]
     if noun == "ant":
         parts.append(both(tube([(0.04, 0.32, 0.28), (0.09, 0.42, 0.38), (0.1, 0.4, 0.48)], 0.012, black, 4)))
         return Design(parts, noun, body, [], ["small"])
@@ -348,12 +289,24 @@ def crab(rng: np.random.Generator) -> Design:
     u = rng.uniform
     shell, claw = pick(rng, ("red", "red", "orange", "blue", "pink", "purple")), None
     claw = pick(rng, BRIGHT) if rng.random() < 0.3 else shell.shade(0.85)
-    pincer = join([ball((0.15, 0.11, 0.12), claw, 1), cylinder(0.07, 0.2, claw, 0, 6).turn(x=70, y=25).at(0.06, 0.02, 0.08), cylinder(0.05, 0.17, claw, 0, 6).turn(x=80, y=-30).at(-0.07, 0, 0.08)])
-    legs = [tube([(0.3, 0.2, z), (0.52, 0.3, z * 1.5), (0.64, 0.0, z * 1.9)], 0.03, claw, 5) for z in (-0.2, -0.06, 0.08)]
+    pincer = join(
+        [
+            ball((0.15, 0.11, 0.12), claw, 1),
+            cylinder(0.07, 0.2, claw, 0, 6).turn(x=70, y=25).at(0.06, 0.02, 0.08),
+            cylinder(0.05, 0.17, claw, 0, 6).turn(x=80, y=-30).at(-0.07, 0, 0.08),
+        ]
+    )
+    legs = [
+        tube([(0.3, 0.2, z), (0.52, 0.3, z * 1.5), (0.64, 0.0, z * 1.9)], 0.03, claw, 5) for z in (-0.2, -0.06, 0.08)
+    ]
     parts = [
-        ball((0.4, u(0.18, 0.25), 0.3), shell, 2).at(y=0.24), both(join(legs)), both(tube([(0.3, 0.24, 0.16), (0.5, 0.3, 0.34)], 0.05, claw, 6)), both(pincer.at(0.52, 0.34, 0.42)),
-        both(tube([(0.12, 0.35, 0.2), (0.14, 0.52, 0.26)], 0.02, shell, 5)), _eyes(0.14, 0.54, 0.27, 0.045, rng, True),
-    ]  # fmt: skip
+        ball((0.4, u(0.18, 0.25), 0.3), shell, 2).at(y=0.24),
+        both(join(legs)),
+        both(tube([(0.3, 0.24, 0.16), (0.5, 0.3, 0.34)], 0.05, claw, 6)),
+        both(pincer.at(0.52, 0.34, 0.42)),
+        both(tube([(0.12, 0.35, 0.2), (0.14, 0.52, 0.26)], 0.02, shell, 5)),
+        eyes(0.14, 0.54, 0.27, 0.045, rng, True),
+    ]
     return Design(parts, "crab", shell, [("claws", claw)])
 
 
@@ -362,41 +315,68 @@ def octopus(rng: np.random.Generator) -> Design:
     skin, dot = pick(rng, BRIGHT), pick(rng, ("white", "yellow", "pink"))
     t = np.linspace(0, 1, 8)
     curl = u(0.1, 0.3)
-    arm = tube(np.column_stack([0.2 + 0.45 * t, 0.2 - 0.35 * t**0.7 + curl * t**3, 0.06 * np.sin(5 * t)]), 0.11 * (1 - 0.8 * t), skin, 7)
-    parts = [around(arm, 8, 22.5), ball((0.3, u(0.34, 0.45), 0.3), skin, 2).at(y=0.5), _eyes(0.13, 0.48, 0.27, 0.05, rng, True)]
-    parts += [ball(0.04, dot, 0).at(0.28 * np.sin(a), 0.62 + 0.1 * np.sin(3 * a), 0.25 * np.cos(a)) for a in np.linspace(1.6, 4.7, 7)]
+    arm = tube(
+        np.column_stack([0.2 + 0.45 * t, 0.2 - 0.35 * t**0.7 + curl * t**3, 0.06 * np.sin(5 * t)]),
+        0.11 * (1 - 0.8 * t),
+        skin,
+        7,
+    )
+    parts = [
+        around(arm, 8, 22.5),
+        ball((0.3, u(0.34, 0.45), 0.3), skin, 2).at(y=0.5),
+        eyes(0.13, 0.48, 0.27, 0.05, rng, True),
+    ]
+    parts += [
+        ball(0.04, dot, 0).at(0.28 * np.sin(a), 0.62 + 0.1 * np.sin(3 * a), 0.25 * np.cos(a))
+        for a in np.linspace(1.6, 4.7, 7)
+    ]
     return Design(parts, "octopus", skin, [("spots", dot)])
 
 
 def whale(rng: np.random.Generator) -> Design:
-    u = rng.uniform
     skin, belly = pick(rng, ("blue", "blue", "grey", "teal", "purple")), pick(rng, "white")
     t = np.linspace(0, 1, 11)
     r = np.interp(t, [0, 0.08, 0.3, 0.6, 0.85, 1], [0.12, 0.28, 0.36, 0.28, 0.1, 0.05])
     path = np.column_stack([0 * t, 0.25 * np.maximum(t - 0.6, 0) ** 1.3, 0.55 - 1.2 * t])
     fluke = extrude([(0, 0.06), (0.32, -0.16), (0.26, -0.26), (0, -0.1)], 0.05, skin).turn(x=90)
-    parts = [tube(path, r, skin, 12).paint(lambda c: c[:, 1] < -0.1, belly), both(fluke).turn(x=-15).at(0, 0.09, -0.62), both(ball((0.22, 0.04, 0.1), skin).turn(z=-25, y=20).at(0.4, -0.15, 0.15)), _eyes(0.28, 0.0, 0.4, 0.035, rng)]  # fmt: skip
+    parts = [
+        tube(path, r, skin, 12).paint(lambda c: c[:, 1] < -0.1, belly),
+        both(fluke).turn(x=-15).at(0, 0.09, -0.62),
+        both(ball((0.22, 0.04, 0.1), skin).turn(z=-25, y=20).at(0.4, -0.15, 0.15)),
+        eyes(0.28, 0.0, 0.4, 0.035, rng),
+    ]
     if rng.random() < 0.5:
         water = pick(rng, ("teal", "blue", "white"), skin)
         parts.append(both(tube([(0, 0.3, 0.2), (0.04, 0.5, 0.2), (0.16, 0.58, 0.2)], (0.03, 0.04, 0.05), water, 6)))
         return Design(parts, "whale", skin, [("belly", belly), ("water", water)])
-    del u
     return Design(parts, "whale", skin, [("belly", belly)], ["big"])
 
 
 def snake(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    skin = pick(rng, BRIGHT + ("green", "brown"))
+    skin = pick(rng, (*BRIGHT, "green", "brown"))
     second = pick(rng, ANY, skin)
     n = 30
     t = np.linspace(0, 1, n)
     waves, width = u(7, 13), u(0.12, 0.25)
-    path = np.column_stack([width * np.sin(waves * t) * (1 - 0.3 * t), 0.06 + 0.35 * np.clip(t - 0.85, 0, 1) / 0.15 * (t > 0.85), -0.7 + 1.3 * t])
+    path = np.column_stack(
+        [
+            width * np.sin(waves * t) * (1 - 0.3 * t),
+            0.06 + 0.35 * np.clip(t - 0.85, 0, 1) / 0.15 * (t > 0.85),
+            -0.7 + 1.3 * t,
+        ]
+    )
     r = 0.08 * np.minimum(1, 0.15 + 3 * t)
     banded = rng.random() < 0.6
-    head = path[-1]
-    parts = [tube(path, r, [second if banded and k % 5 < 2 else skin for k in range(n - 1)], 8), ball((0.11, 0.085, 0.15), skin, 2).at(*(head + (0, 0.02, 0.06)))]
-    parts += [_eyes(0.06, 0.06, 0.13, 0.022, rng).at(*(head + (0, 0.02, 0.02))), box(0.02, 0.012, 0.14, pick(rng, "red")).at(*(head + (0, -0.01, 0.24)))]
+    head = path[-1].tolist()
+    parts = [
+        tube(path, r, [second if banded and k % 5 < 2 else skin for k in range(n - 1)], 8),
+        ball((0.11, 0.085, 0.15), skin, 2).at(0, 0.02, 0.06).at(*head),
+    ]
+    parts += [
+        eyes(0.06, 0.06, 0.13, 0.022, rng).at(0, 0.02, 0.02).at(*head),
+        box(0.02, 0.012, 0.14, pick(rng, "red")).at(0, -0.01, 0.24).at(*head),
+    ]
     return Design(parts, "snake", skin, [("stripes", second)] if banded else [], ["striped"] if banded else ["long"])
 
 
@@ -406,7 +386,13 @@ def ghost(rng: np.random.Generator) -> Design:
     a = np.linspace(0, 1.57, 6)
     n, h = int(rng.integers(5, 9)), u(0.4, 0.6)
     body = lathe([(0.36, 0), (0.32, h * 0.5), *[(0.3 * np.cos(t), h + 0.3 * np.sin(t)) for t in a]], sheet, 18)
-    parts = [body, around(cylinder(0.13, 0.16, sheet, 0, 7).turn(x=180).at(0.25, 0.01), n), both(ball((0.11, 0.07, 0.07), sheet).turn(z=-u(-10, 50)).at(0.37, h * 0.75, 0.1)), both(ball((0.05, 0.075, 0.03), mouth).at(0.11, h + 0.06, 0.275)), ball((0.06, u(0.04, 0.08), 0.03), mouth).at(0, h - 0.1, 0.3)]  # fmt: skip
+    parts = [
+        body,
+        around(cylinder(0.13, 0.16, sheet, 0, 7).turn(x=180).at(0.25, 0.01), n),
+        both(ball((0.11, 0.07, 0.07), sheet).turn(z=-u(-10, 50)).at(0.37, h * 0.75, 0.1)),
+        both(ball((0.05, 0.075, 0.03), mouth).at(0.11, h + 0.06, 0.275)),
+        ball((0.06, u(0.04, 0.08), 0.03), mouth).at(0, h - 0.1, 0.3),
+    ]
     return Design(parts, "ghost", sheet, [("eyes", mouth)], ["spooky"])
 
 
@@ -415,7 +401,11 @@ def slime(rng: np.random.Generator) -> Design:
     noun = ("slime", "monster", "alien")[int(rng.integers(3))]
     skin, horn = pick(rng, BRIGHT), pick(rng, ("white", "yellow", "tan", "black"))
     tall = u(0.55, 1.0)
-    body = lathe([(0.42, 0), (0.44, 0.06), (0.38, tall * 0.4), (0.28, tall * 0.72), (0.14, tall * 0.92), (0, tall * 0.98)], skin, 14)
+    body = lathe(
+        [(0.42, 0), (0.44, 0.06), (0.38, tall * 0.4), (0.28, tall * 0.72), (0.14, tall * 0.92), (0, tall * 0.98)],
+        skin,
+        14,
+    )
     eyes = int(rng.integers(1, 4))
     parts = [body]
     for k in range(eyes):
@@ -423,12 +413,27 @@ def slime(rng: np.random.Generator) -> Design:
         y = tall * 0.5
         z = 0.36 - 0.4 * abs(x)
         parts += [ball(0.1, pick(rng, "white"), 2).at(x, y, z), ball(0.055, pick(rng, "black")).at(x, y, z + 0.065)]
+    eyes_word = ("one", "two", "three")[eyes - 1]
     parts.append(box(u(0.12, 0.25), 0.05, 0.06, pick(rng, ("black", "red")), bevel=0.012).at(0, tall * 0.22, 0.39))
     details = []
     if noun == "monster":
-        parts += [both(tube([(0.2, tall * 0.72, 0), (0.32, tall * 0.9, 0), (0.3, tall * 1.08, 0)], (0.08, 0.05, 0.01), horn, 6)), both(tube([(0.36, tall * 0.4, 0.05), (0.55, tall * 0.25, 0.12)], (0.08, 0.07), skin, 6))]
+        parts += [
+            both(
+                tube([(0.2, tall * 0.72, 0), (0.32, tall * 0.9, 0), (0.3, tall * 1.08, 0)], (0.08, 0.05, 0.01), horn, 6)
+            ),
+            both(tube([(0.36, tall * 0.4, 0.05), (0.55, tall * 0.25, 0.12)], (0.08, 0.07), skin, 6)),
+        ]
         details = [("horns", horn)]
     elif noun == "alien":
-        parts.append(both(join([tube([(0.08, tall * 0.85, 0), (0.16, tall * 1.15, 0)], 0.02, skin, 5), ball(0.06, horn).at(0.16, tall * 1.16)])))
+        parts.append(
+            both(
+                join(
+                    [
+                        tube([(0.08, tall * 0.85, 0), (0.16, tall * 1.15, 0)], 0.02, skin, 5),
+                        ball(0.06, horn).at(0.16, tall * 1.16),
+                    ]
+                )
+            )
+        )
         details = [("antennas", horn)]
-    return Design(parts, noun, skin, details, [f"{'one' if eyes == 1 else 'two' if eyes == 2 else 'three'}-eyed"])
+    return Design(parts, noun, skin, details, [f"{eyes_word}-eyed"] if eyes > 1 else [])

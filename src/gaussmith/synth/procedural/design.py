@@ -25,7 +25,8 @@ class Paint(NamedTuple):
         """Darker (< 1) or lighter (> 1, towards white), by the same name."""
         rgb = np.array(self[:3])
         rgb = rgb * factor if factor <= 1 else rgb + (1 - rgb) * (factor - 1)
-        return Paint(*np.clip(rgb, 0, 1).tolist(), name=self.name)
+        r, g, b = np.clip(rgb, 0, 1).tolist()
+        return Paint(r, g, b, self.name)
 
 
 # Groups of names to pick from; a name that stands twice comes up twice as often.
@@ -59,8 +60,9 @@ def pick(rng: np.random.Generator, names: Sequence[str] | str, *avoid: Paint) ->
         dh, ds, dv = rng.uniform(-1, 1, 3) * (0.02, 0.12, 0.1)
         rgb = colorsys.hsv_to_rgb((h + dh) % 1, min(max(s * (1 + ds), 0), 1), min(max(v * (1 + dv), 0), 1))
         if name in _MATERIALS or colour_name(rgb) == name:
-            return Paint(*rgb, name=name)
-    return Paint(*anchor.tolist(), name=name)
+            return Paint(rgb[0], rgb[1], rgb[2], name)
+    r, g, b = anchor.tolist()
+    return Paint(r, g, b, name)
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,7 @@ def phrase(design: Design, rng: np.random.Generator) -> str:
     form = int(rng.integers(6))
     if form == 0:
         return " ".join(_adjective(design, rng) + words) + ", " + ", ".join(told)
-    with_article = [part if part.split()[-1].endswith("s") else _article([part]) for part in told]
-    return _article(_adjective(design, rng) + words) + " with " + " and ".join(with_article)
+    return _article(_adjective(design, rng) + words) + " with " + " and ".join(_article([part]) for part in told)
 
 
 def _adjective(design: Design, rng: np.random.Generator) -> list[str]:
@@ -118,4 +119,10 @@ def _details(design: Design, rng: np.random.Generator) -> list[str]:
 
 def _article(words: list[str]) -> str:
     text = " ".join(words)
+    if _is_plural(text):
+        return text
     return ("an " if text[0] in "aeiou" else "a ") + text
+
+
+def _is_plural(text: str) -> bool:
+    return text.endswith("s") and not text.endswith(("ss", "us"))

@@ -80,10 +80,9 @@ def weld(solid: Solid) -> Arrays:
         raise ValueError("a solid has no face with an area")
     rows = np.repeat(keep, 3)
     places, tints = places[rows], tints[rows]
-    _, tint = np.unique((tints << np.array([16, 8, 0])).sum(axis=1), return_inverse=True)
-    if tint.max() >= 1 << 15:
-        raise ValueError("a solid has more than 32768 colours")
-    key = ((places + (1 << 15)) << np.array([32, 16, 0])).sum(axis=1) | (tint.reshape(-1) << 48)
+    # Place and colour have 72 bits; the rank of a place has few, so that one 64-bit key tells corners apart exactly.
+    _, place = np.unique(((places + (1 << 15)) << np.array([32, 16, 0])).sum(axis=1), return_inverse=True)
+    key = (place.reshape(-1) << 24) | (tints << np.array([16, 8, 0])).sum(axis=1)
     _, first, index = np.unique(key, return_index=True, return_inverse=True)
     colors = np.concatenate([tints[first], np.full((len(first), 1), 255)], axis=1)
     return Arrays(places[first].astype(np.int16), colors.astype(np.uint8), index.reshape(-1, 3).astype(np.int32))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from gaussmith.synth.procedural.design import ANY, BRIGHT, METAL, WOOD, Design, pick
-from gaussmith.synth.procedural.shapes import Solid, ball, box, both, cylinder, four, join, lathe, torus, tube
+from gaussmith.synth.procedural.shapes import Color, Solid, ball, both, box, cylinder, four, join, lathe, torus, tube
 
 
-def _legs(rng: np.random.Generator, w: float, d: float, h: float, t: float, color: object) -> Solid:
+def _legs(rng: np.random.Generator, w: float, d: float, h: float, t: float, color: Color) -> Solid:
     """Four legs under a top of w x d at height h: square, round or splayed."""
     kind, out = int(rng.integers(3)), float(rng.uniform(0, 0.06))
     x, z = w / 2 - t * 0.7, d / 2 - t * 0.7
     if kind == 0:
-        return four(box(t, h, t, color, bevel=t * 0.15).at(x, 0, z))  # type: ignore[arg-type]
-    return four(tube([(x + out, 0, z + out), (x, h, z)], (t * 0.4, t * 0.6), color, sides=6))  # type: ignore[arg-type]
+        return four(box(t, h, t, color, bevel=t * 0.15).at(x, 0, z))
+    return four(tube([(x + out, 0, z + out), (x, h, z)], (t * 0.4, t * 0.6), color, sides=6))
 
 
 def chair(rng: np.random.Generator) -> Design:
@@ -38,10 +38,16 @@ def chair(rng: np.random.Generator) -> Design:
         back = join([back, *rails])
     parts.append(back.turn(x=lean).at(0, h + 0.04, -d / 2 + t / 2))
     if rng.random() < 0.25:
-        parts.append(both(join([
-            box(t, h * 0.45, t, frame).at(w / 2 - t / 2, h, d * 0.3),
-            box(t * 1.2, t, d * 0.9, frame, bevel=0.01).at(w / 2 - t / 2, h * 1.45, 0),
-        ])))  # fmt: skip
+        parts.append(
+            both(
+                join(
+                    [
+                        box(t, h * 0.45, t, frame).at(w / 2 - t / 2, h, d * 0.3),
+                        box(t * 1.2, t, d * 0.9, frame, bevel=0.01).at(w / 2 - t / 2, h * 1.45, 0),
+                    ]
+                )
+            )
+        )
     wooden = ["wooden"] if frame.name in WOOD else []
     return Design(parts, "chair", frame, [("seat", seat)], wooden)
 
@@ -53,8 +59,13 @@ def stool(rng: np.random.Generator) -> Design:
     legs = int(rng.integers(3, 5))
     parts = [
         lathe([(r * 0.9, h), (r, h + 0.03), (r, h + 0.08), (r * 0.85, h + 0.1)], seat, 14),
-        join([tube([(r * 1.1, 0, 0), (r * 0.6, h + 0.02, 0)], t * 0.6, frame).turn(y=45 + 360 * k / legs) for k in range(legs)]),
-    ]  # fmt: skip
+        join(
+            [
+                tube([(r * 1.1, 0, 0), (r * 0.6, h + 0.02, 0)], t * 0.6, frame).turn(y=45 + 360 * k / legs)
+                for k in range(legs)
+            ]
+        ),
+    ]
     if h > 0.5:
         parts.append(torus(r * 0.93, t * 0.35, frame, 14, 6).at(y=h * 0.35))
     return Design(parts, "stool", seat, [("legs", frame)], ["tall"] if h > 0.6 else ["low"])
@@ -85,7 +96,7 @@ def table(rng: np.random.Generator) -> Design:
 
 def desk(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    body, front = pick(rng, WOOD + ("white", "grey")), pick(rng, ANY)
+    body, front = pick(rng, (*WOOD, "white", "grey")), pick(rng, ANY)
     w, d, h = u(1.0, 1.4), u(0.5, 0.7), u(0.65, 0.8)
     side = 1 if rng.random() < 0.5 else -1
     parts = [
@@ -103,7 +114,7 @@ def desk(rng: np.random.Generator) -> Design:
 
 def lamp(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    shade, stand = pick(rng, BRIGHT + ("white", "tan", "yellow")), pick(rng, ANY)
+    shade, stand = pick(rng, (*BRIGHT, "white", "tan", "yellow")), pick(rng, ANY)
     tall = rng.random() < 0.5
     h = u(1.1, 1.6) if tall else u(0.35, 0.6)
     r, s = u(0.2, 0.32), u(0.25, 0.4)
@@ -122,7 +133,7 @@ def lamp(rng: np.random.Generator) -> Design:
 
 def bed(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    frame, cover = pick(rng, WOOD + ("white", "grey")), pick(rng, BRIGHT + ("white", "grey"))
+    frame, cover = pick(rng, (*WOOD, "white", "grey")), pick(rng, (*BRIGHT, "white", "grey"))
     pillow = pick(rng, ("white", "white", "yellow", "pink", "blue", "grey"), cover)
     double = rng.random() < 0.5
     w, d, h = u(1.1, 1.3) if double else u(0.65, 0.8), u(1.4, 1.7), u(0.14, 0.25)
@@ -144,7 +155,7 @@ def sofa(rng: np.random.Generator) -> Design:
     u = rng.uniform
     cloth = pick(rng, ANY)
     cushion = pick(rng, ANY, cloth) if rng.random() < 0.5 else cloth.shade(1.12)
-    foot = pick(rng, WOOD + ("black",))
+    foot = pick(rng, (*WOOD, "black"))
     seats = int(rng.integers(1, 4))
     w, d, arm, h = 0.55 * seats, u(0.65, 0.8), u(0.12, 0.2), u(0.3, 0.4)
     full, tilt = w + 2 * arm, u(4, 12)
@@ -167,10 +178,17 @@ def bench(rng: np.random.Generator) -> Design:
     wood, iron = pick(rng, WOOD + BRIGHT), pick(rng, METAL + WOOD)
     w, d, h, planks = u(1.1, 1.7), u(0.38, 0.5), u(0.35, 0.45), int(rng.integers(2, 5))
     parts = [box(w, 0.05, d / planks * 0.82, wood).at(0, h, (k - (planks - 1) / 2) * d / planks) for k in range(planks)]
-    parts.append(both(join([
-        box(0.07, h, 0.07, iron).at(w * 0.4, 0, d * 0.4), box(0.07, h, 0.07, iron).at(w * 0.4, 0, -d * 0.4),
-        box(0.07, 0.06, d, iron).at(w * 0.4, h - 0.05),
-    ])))  # fmt: skip
+    parts.append(
+        both(
+            join(
+                [
+                    box(0.07, h, 0.07, iron).at(w * 0.4, 0, d * 0.4),
+                    box(0.07, h, 0.07, iron).at(w * 0.4, 0, -d * 0.4),
+                    box(0.07, 0.06, d, iron).at(w * 0.4, h - 0.05),
+                ]
+            )
+        )
+    )
     if rng.random() < 0.75:
         for k in range(int(rng.integers(2, 4))):
             parts.append(box(w, 0.11, 0.04, wood).at(0, h + 0.16 + 0.16 * k, -d / 2 - 0.02 - 0.02 * k))
@@ -180,7 +198,7 @@ def bench(rng: np.random.Generator) -> Design:
 
 def bookshelf(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    wood = pick(rng, WOOD + ("white", "grey", "black"))
+    wood = pick(rng, (*WOOD, "white", "grey", "black"))
     w, d, shelves, gap, t = u(0.6, 1.0), u(0.28, 0.36), int(rng.integers(2, 5)), u(0.3, 0.38), 0.045
     h = shelves * gap + t
     parts = [both(box(t, h, d, wood).at(x=w / 2)), box(w, h, t, wood.shade(0.8)).at(z=-d / 2 + t / 2)]
@@ -202,9 +220,10 @@ def cabinet(rng: np.random.Generator) -> Design:
     body, door, knob = pick(rng, WOOD + ANY), pick(rng, ANY), pick(rng, METAL)
     w, h, d = u(0.6, 1.1), u(0.6, 1.5), u(0.35, 0.5)
     parts = [
-        box(w, h, d, body, bevel=0.02).at(y=0.08), box(w * 1.06, 0.05, d * 1.08, body.shade(0.85)).at(y=h + 0.07),
+        box(w, h, d, body, bevel=0.02).at(y=0.08),
+        box(w * 1.06, 0.05, d * 1.08, body.shade(0.85)).at(y=h + 0.07),
         four(box(0.08, 0.1, 0.08, body.shade(0.7)).at(w / 2 - 0.06, 0, d / 2 - 0.06)),
-    ]  # fmt: skip
+    ]
     drawers = int(rng.integers(0, 5))
     if drawers >= 2:
         each = h / drawers
@@ -230,12 +249,14 @@ def ladder(rng: np.random.Generator) -> Design:
     side = [join(parts).turn(x=u(-14, -4))]
     if rng.random() < 0.25:
         side.append(side[0].mirror(2).at(z=-2 * h * 0.15))
-    return Design(side, "ladder", wood, [("rungs", rung)], ["tall"] if h > 1.8 else ["wooden"] if wood.name in WOOD else [])
+    return Design(
+        side, "ladder", wood, [("rungs", rung)], ["tall"] if h > 1.8 else ["wooden"] if wood.name in WOOD else []
+    )
 
 
 def fence(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    wood = pick(rng, WOOD + ("white", "white", "grey") + BRIGHT)
+    wood = pick(rng, (*WOOD, "white", "white", "grey", *BRIGHT))
     rail = pick(rng, ANY, wood) if rng.random() < 0.25 else wood.shade(0.85)
     posts, gap, h, tip = int(rng.integers(4, 8)), u(0.2, 0.28), u(0.55, 0.8), u(0.06, 0.14)
     t = gap * u(0.4, 0.75)
@@ -250,17 +271,16 @@ def fence(rng: np.random.Generator) -> Design:
 
 def door(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    leaf, frame, knob = pick(rng, ANY + WOOD), pick(rng, STONE_OR_WOOD), pick(rng, METAL)
+    leaf, frame, knob = pick(rng, ANY + WOOD), pick(rng, ("grey", "brown", "tan", "white")), pick(rng, METAL)
     w, h = u(0.6, 0.9), u(1.2, 1.6)
     parts = [
-        box(w, h, 0.07, leaf), both(box(0.1, h + 0.1, 0.16, frame).at(w / 2 + 0.05)),
-        box(w + 0.3, 0.14, 0.18, frame).at(y=h), ball(0.045, knob).at(w * 0.38, h * 0.47, 0.07),
-    ]  # fmt: skip
+        box(w, h, 0.07, leaf),
+        both(box(0.1, h + 0.1, 0.16, frame).at(w / 2 + 0.05)),
+        box(w + 0.3, 0.14, 0.18, frame).at(y=h),
+        ball(0.045, knob).at(w * 0.38, h * 0.47, 0.07),
+    ]
     if rng.random() < 0.5:
         parts += [both(box(w * 0.36, h * 0.36, 0.1, leaf.shade(0.82)).at(w * 0.21, h * y)) for y in (0.08, 0.54)]
     else:
         parts += [box(w * 0.98, 0.1, 0.1, knob.shade(0.8)).at(0, h * y) for y in (0.15, 0.75)]
     return Design(parts, "door", leaf, [("frame", frame), ("knob", knob)], ["tall"])
-
-
-STONE_OR_WOOD = ("grey", "brown", "tan", "white")

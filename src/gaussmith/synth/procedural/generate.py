@@ -6,14 +6,17 @@ import numpy as np
 
 from gaussmith.mesh import Mesh
 from gaussmith.synth.objects import ObjectSet
+from gaussmith.synth.procedural.augment import combine
 from gaussmith.synth.procedural.compose import abstract
 from gaussmith.synth.procedural.design import phrase
 from gaussmith.synth.procedural.families import FAMILIES
-from gaussmith.synth.procedural.finish import Arrays, bake_light, gradient, to_mesh, vary, weld
+from gaussmith.synth.procedural.finish import Arrays, bake_light, from_mesh, gradient, to_mesh, vary, weld
 from gaussmith.synth.procedural.shapes import Solid, join
 
 # One object in five is a composition: they teach shape and texture that no family has, but their captions say little.
 ABSTRACT_SHARE = 0.2
+# And one in sixteen is two things, one on or beside the other: words then say which has which colour.
+PAIR_SHARE = 0.06
 MAX_FACES = 6000
 
 
@@ -59,9 +62,19 @@ def make(family: str, rng: np.random.Generator) -> tuple[Solid, str]:
 def _build(seed: int, index: int) -> tuple[Arrays, str, str]:
     rng = np.random.default_rng([seed, index])
     names = list(FAMILIES)
-    family = "abstract" if rng.random() < ABSTRACT_SHARE else names[int(rng.integers(len(names)))]
+    share = rng.random()
+    first, second = (names[int(i)] for i in rng.integers(len(names), size=2))
+    if share < PAIR_SHARE:
+        return *_pair(first, second, rng), "pair"
+    family = "abstract" if share < PAIR_SHARE + ABSTRACT_SHARE else first
     solid, caption = make(family, rng)
     return weld(solid), caption, family
+
+
+def _pair(first: str, second: str, rng: np.random.Generator) -> tuple[Arrays, str]:
+    (lower, below), (upper, above) = (make(family, rng) for family in (first, second))
+    mesh, relation = combine(to_mesh(weld(lower)), to_mesh(weld(upper)), rng)
+    return weld(from_mesh(mesh)), f"{above} on {below}" if relation == "on" else f"{below} beside {above}"
 
 
 def _shade(solid: Solid, rng: np.random.Generator) -> Solid:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Union
+from typing import TypeAlias
 
 import numpy as np
 
-Color = Sequence[Union[float, str]]  # the first three are sRGB in [0,1]; what follows (a name) is not looked at
-Bands = Union[Color, Sequence[Color]]
-Profile = Sequence[tuple[float, float]]
+Color: TypeAlias = Sequence[float | str]  # the first three are sRGB in [0,1]; what follows (a name) is not looked at
+Bands: TypeAlias = Color | Sequence[Color]
+Profile: TypeAlias = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ def four(solid: Solid) -> Solid:
 def around(solid: Solid, count: int, start: float = 0.0) -> Solid:
     """`count` copies turned evenly about the y axis, from `start` degrees."""
     return join([solid.turn(y=start + 360 * i / count) for i in range(count)])
+
+
+def wedges(pairs: int, half: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    """For `Solid.paint`: every other one of 2 `pairs` wedges about the y axis; `half` shifts them by half a wedge."""
+    return lambda c: np.floor(np.arctan2(c[:, 2], c[:, 0]) * pairs / np.pi + (0.5 if half else 0)) % 2 == 0
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -177,7 +182,10 @@ def extrude(outline: Sequence[Sequence[float]] | np.ndarray, depth: float, color
 
 
 def tube(
-    path: Sequence[Sequence[float]] | np.ndarray, radius: float | Sequence[float], color: Bands, sides: int = 6
+    path: Sequence[Sequence[float] | np.ndarray] | np.ndarray,
+    radius: float | Sequence[float] | np.ndarray,
+    color: Bands,
+    sides: int = 6,
 ) -> Solid:
     """A circle swept along points [K,3] with one radius or one a point; frames by parallel transport."""
     at = np.asarray(path, np.float64)
@@ -193,6 +201,13 @@ def tube(
         up = cross(direction, side)
         rings.append(centre + r * (circle[:, 1:] * side + circle[:, :1] * up))
     return loft(np.stack(rings), color)
+
+
+def star(outer: float, inner: float, points: int = 5) -> np.ndarray:
+    """The outline of a star [2 `points`,2] for `extrude`, one point up."""
+    angle = np.arange(2 * points) * np.pi / points
+    radius = np.where(np.arange(2 * points) % 2 == 0, outer, inner)
+    return np.column_stack([radius * np.sin(angle), radius * np.cos(angle)])
 
 
 def torus(radius: float, thickness: float, color: Bands, segments: int = 16, sides: int = 8) -> Solid:
@@ -236,7 +251,7 @@ def _bands(color: Bands, count: int) -> np.ndarray:
 
 
 def _repeat(color: Bands, times: int) -> Bands:
-    return color if _is_one(color) else [color[0]] * times  # type: ignore[list-item]
+    return color if _is_one(color) else [color[0]] * times  # type: ignore[return-value,list-item]
 
 
 def _solid(points: np.ndarray, colors: np.ndarray) -> Solid:
@@ -285,7 +300,7 @@ def _across(direction: np.ndarray) -> np.ndarray:
 def _icosphere(detail: int) -> tuple[np.ndarray, np.ndarray]:
     if detail == 0:
         g = (1 + 5**0.5) / 2
-        corners = [(0, a, b * g) for a in (-1, 1) for b in (-1, 1)]
+        corners = [(0.0, a, b * g) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
         corners += [(b, c, a) for a, b, c in corners] + [(c, a, b) for a, b, c in corners]
         vertices = np.array(corners, np.float64) / np.hypot(1, g)
         apart = np.linalg.norm(vertices[:, None] - vertices[None], axis=-1)

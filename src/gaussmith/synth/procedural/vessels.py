@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gaussmith.synth.procedural.design import ANY, BRIGHT, METAL, PRECIOUS, WOOD, Design, Paint, pick
-from gaussmith.synth.procedural.shapes import Solid, ball, both, box, cylinder, four, join, lathe, torus, tube
+from gaussmith.synth.procedural.shapes import Solid, ball, both, box, cylinder, extrude, four, join, lathe, torus, tube
 
 
 def _handle(r: float, y0: float, y1: float, out: float, t: float, color: Paint) -> Solid:
@@ -23,7 +23,10 @@ def mug(rng: np.random.Generator) -> Design:
     r, h, flare, full = u(0.22, 0.34), u(0.4, 0.7), u(0.85, 1.15), rng.random() < 0.6
     striped = rng.random() < 0.5
     w, level = 0.035, h * u(0.75, 0.9)
-    rr = lambda y: r * (1 + (flare - 1) * y / h)  # noqa: E731
+
+    def rr(y: float) -> float:
+        return r * (1 + (flare - 1) * y / h)
+
     profile = [(r * 0.9, 0), (r, 0.03), (rr(h * 0.35), h * 0.35), (rr(h * 0.65), h * 0.65), (rr(h), h)]
     profile += [(rr(h) - w, h), (r - w, 0.06), (0.0, 0.06)]
     colors = [body, body, band if striped else body, body, body, body.shade(0.8), body.shade(0.8)]
@@ -38,7 +41,7 @@ def mug(rng: np.random.Generator) -> Design:
 
 def bottle(rng: np.random.Generator) -> Design:
     u = rng.uniform
-    glass = pick(rng, BRIGHT + ("green", "brown", "white"))
+    glass = pick(rng, (*BRIGHT, "green", "brown", "white"))
     label, cork = pick(rng, ANY, glass), pick(rng, WOOD + ANY)
     r, h, neck, n = u(0.16, 0.26), u(0.45, 0.7), u(0.05, 0.09), u(0.15, 0.35)
     labelled = rng.random() < 0.6
@@ -61,9 +64,16 @@ def potion(rng: np.random.Generator) -> Design:
     r, neck, level = u(0.25, 0.35), u(0.07, 0.1), u(-0.1, 0.4)
     a = np.linspace(-1.25, 1.25, 9)
     squash = u(0.8, 1.3)
-    profile = [(r * np.cos(t), r * squash * np.sin(t)) for t in a] + [(neck, r * squash + 0.12), (neck * 1.4, r * squash + 0.13), (neck * 1.4, r * squash + 0.17)]  # fmt: skip
+    profile = [(r * np.cos(t), r * squash * np.sin(t)) for t in a] + [
+        (neck, r * squash + 0.12),
+        (neck * 1.4, r * squash + 0.13),
+        (neck * 1.4, r * squash + 0.17),
+    ]
     colors = [liquid if np.sin(t) < level else glass for t in a] + [glass] * 2
-    parts = [lathe(profile, colors, int(rng.choice([5, 6, 14]))), cylinder(neck * 0.8, 0.14, cork, neck * 1.1, 8).at(y=r * squash + 0.13)]  # fmt: skip
+    parts = [
+        lathe(profile, colors, int(rng.choice([5, 6, 14]))),
+        cylinder(neck * 0.8, 0.14, cork, neck * 1.1, 8).at(y=r * squash + 0.13),
+    ]
     return Design(parts, "potion", liquid, [("cork", cork)], ["magic"])
 
 
@@ -89,9 +99,12 @@ def vase(rng: np.random.Generator) -> Design:
         details.append(("handles", trim))
     if rng.random() < 0.35:
         petal, stem = pick(rng, BRIGHT, clay), pick(rng, "green")
-        for k in range(int(rng.integers(2, 6))):
+        for _k in range(int(rng.integers(2, 6))):
             tip = np.array([u(-0.25, 0.25), h + u(0.2, 0.5), u(-0.25, 0.25)])
-            parts += [tube([(0, h * 0.5, 0), tip], 0.015, stem, sides=4), ball(u(0.07, 0.11), petal, 1, 0.15, rng).at(*tip)]  # fmt: skip
+            parts += [
+                tube([(0, h * 0.5, 0), tip], 0.015, stem, sides=4),
+                ball(u(0.07, 0.11), petal, 1, 0.15, rng).at(*tip.tolist()),
+            ]
         details = [("flowers", petal)]
     return Design(parts, "vase", clay, details, ["tall"] if h > 0.8 else ["round"])
 
@@ -101,9 +114,20 @@ def pot(rng: np.random.Generator) -> Design:
     clay, leaf = pick(rng, ("orange", "brown", *ANY)), pick(rng, "green")
     r, h = u(0.22, 0.32), u(0.3, 0.5)
     parts = [
-        lathe([(r * 0.65, 0), (r * 0.95, h * 0.8), (r * 1.12, h * 0.8), (r * 1.15, h), (r, h), (r * 0.95, h - 0.05), (0, h - 0.05)],
-              [clay] * 5 + [pick(rng, "brown")], 14)
-    ]  # fmt: skip
+        lathe(
+            [
+                (r * 0.65, 0),
+                (r * 0.95, h * 0.8),
+                (r * 1.12, h * 0.8),
+                (r * 1.15, h),
+                (r, h),
+                (r * 0.95, h - 0.05),
+                (0, h - 0.05),
+            ],
+            [clay] * 5 + [pick(rng, "brown")],
+            14,
+        )
+    ]
     kind = int(rng.integers(3))
     if kind == 0:
         for k in range(int(rng.integers(5, 10))):
@@ -111,11 +135,19 @@ def pot(rng: np.random.Generator) -> Design:
             blade = lathe([(0.02, 0), (0.08, size * 0.5), (0.0, size)], leaf.shade(u(0.8, 1.15)), 6, depth=0.3)
             parts.append(blade.turn(x=lean).turn(y=k * 137.5).at(y=h - 0.06))
     elif kind == 1:
-        parts += [ball(u(0.16, 0.28), leaf.shade(u(0.85, 1.1)), 1, 0.15, rng).at(u(-0.12, 0.12), h + u(0.1, 0.35), u(-0.12, 0.12)) for _ in range(4)]  # fmt: skip
+        parts += [
+            ball(u(0.16, 0.28), leaf.shade(u(0.85, 1.1)), 1, 0.15, rng).at(
+                u(-0.12, 0.12), h + u(0.1, 0.35), u(-0.12, 0.12)
+            )
+            for _ in range(4)
+        ]
     else:
         flower = pick(rng, BRIGHT)
         tall = h + u(0.3, 0.5)
-        parts += [tube([(0, h - 0.06, 0), (0.02, tall, 0)], 0.025, leaf), ball(0.08, pick(rng, "yellow")).at(0.02, tall, 0.02)]  # fmt: skip
+        parts += [
+            tube([(0, h - 0.06, 0), (0.02, tall, 0)], 0.025, leaf),
+            ball(0.08, pick(rng, "yellow")).at(0.02, tall, 0.02),
+        ]
         petal = ball((0.12, 0.07, 0.03), flower).at(0.15)
         parts.append(join([petal.turn(z=60 * k) for k in range(6)]).at(0.02, tall, 0))
         return Design(parts, "potted flower", flower, [("pot", clay), ("leaves", leaf)])
@@ -126,9 +158,26 @@ def bowl(rng: np.random.Generator) -> Design:
     u = rng.uniform
     clay, food = pick(rng, ANY), pick(rng, ANY)
     r, h = u(0.35, 0.5), u(0.2, 0.35)
-    parts = [lathe([(r * 0.45, 0), (r * 0.5, 0.03), (r * 0.85, h * 0.5), (r, h), (r * 0.93, h), (r * 0.78, h * 0.55), (0, h * 0.25)], [clay] * 4 + [clay.shade(0.85)] * 2, 16)]  # fmt: skip
+    parts = [
+        lathe(
+            [
+                (r * 0.45, 0),
+                (r * 0.5, 0.03),
+                (r * 0.85, h * 0.5),
+                (r, h),
+                (r * 0.93, h),
+                (r * 0.78, h * 0.55),
+                (0, h * 0.25),
+            ],
+            [clay] * 4 + [clay.shade(0.85)] * 2,
+            16,
+        )
+    ]
     if rng.random() < 0.6:
-        parts += [ball(u(0.1, 0.16), food.shade(u(0.85, 1.1)), 1).at(r * 0.45 * np.cos(a), h * 0.8, r * 0.45 * np.sin(a)) for a in np.arange(5) * 1.257]  # fmt: skip
+        parts += [
+            ball(u(0.1, 0.16), food.shade(u(0.85, 1.1)), 1).at(r * 0.45 * np.cos(a), h * 0.8, r * 0.45 * np.sin(a))
+            for a in np.arange(5) * 1.257
+        ]
         parts.append(ball(0.15, food).at(y=h * 0.95))
         return Design(parts, "bowl", clay, [("fruit", food)], ["full", "round"])
     return Design(parts, "bowl", clay, [], ["empty", "round"])
@@ -159,10 +208,13 @@ def bucket(rng: np.random.Generator) -> Design:
     fill = pick(rng, ("blue", "teal", "tan", "white", "brown"), body)
     r, h = u(0.26, 0.34), u(0.4, 0.55)
     parts = [
-        lathe([(r * 0.75, 0), (r, h), (r * 0.9, h), (r * 0.7, 0.05), (0, 0.05)], [body] * 2 + [body.shade(0.8)] * 2, 12),
+        lathe(
+            [(r * 0.75, 0), (r, h), (r * 0.9, h), (r * 0.7, 0.05), (0, 0.05)], [body] * 2 + [body.shade(0.8)] * 2, 12
+        ),
         cylinder(r * 0.66, h * 0.8, fill, r * 0.86, 12),
-        cylinder(r * 0.81, 0.06, band, r * 0.83, 12).at(y=h * 0.15), cylinder(r * 0.97, 0.06, band, r * 0.99, 12).at(y=h * 0.78),
-    ]  # fmt: skip
+        cylinder(r * 0.81, 0.06, band, r * 0.83, 12).at(y=h * 0.15),
+        cylinder(r * 0.97, 0.06, band, r * 0.99, 12).at(y=h * 0.78),
+    ]
     a = np.linspace(0, np.pi, 9)
     parts.append(tube([(r * np.cos(t), h + u(0.28, 0.3) * np.sin(t), 0) for t in a], 0.022, band, sides=5))
     return Design(parts, "bucket", body, [("handle", band)], ["wooden"] if body.name in WOOD else [])
@@ -173,7 +225,6 @@ def chest(rng: np.random.Generator) -> Design:
     wood, trim = pick(rng, WOOD + WOOD + BRIGHT), pick(rng, METAL)
     lock = pick(rng, PRECIOUS, trim)
     w, h, d, arch = u(0.8, 1.1), u(0.3, 0.45), u(0.5, 0.65), u(0.6, 1.0)
-    a = np.linspace(np.pi, 0, 7)
     lid = _arch_box(w, d, arch * d / 2, wood.shade(0.9))
     straps = [_arch_box(0.09, d * 1.06, arch * d / 2 * 1.06, trim).at(x) for x in (-w * 0.45, w * 0.45)]
     bands = [box(0.09, h, d * 1.06, trim).at(x) for x in (-w * 0.45, w * 0.45)]
@@ -188,7 +239,6 @@ def chest(rng: np.random.Generator) -> Design:
         box(w * 1.02, 0.06, d * 1.04, trim).at(y=h - 0.06),
         box(0.16, 0.2, 0.06, lock, bevel=0.015).at(0, h - 0.12, d / 2 + 0.02),
     ]
-    del a
     details = [("lock", lock), ("bands", trim)]
     if opened:
         gold = pick(rng, "gold")
@@ -202,8 +252,6 @@ def chest(rng: np.random.Generator) -> Design:
 
 def _arch_box(w: float, d: float, rise: float, color: Paint) -> Solid:
     """A lid: half an ellipse d wide and `rise` high in y, z, drawn out along x."""
-    from gaussmith.synth.procedural.shapes import extrude
-
     a = np.linspace(0, np.pi, 9)
     return extrude(np.column_stack([d / 2 * np.cos(a), rise * np.sin(a)]), w, color).turn(y=90)
 
@@ -214,10 +262,11 @@ def crate(rng: np.random.Generator) -> Design:
     edge = pick(rng, ANY, wood) if rng.random() < 0.4 else wood.shade(0.75)
     w, h, d, t = u(0.7, 0.9), u(0.6, 0.9), u(0.7, 0.9), u(0.08, 0.13)
     parts = [
-        box(w * 0.94, h * 0.94, d * 0.94, wood).at(y=h * 0.03), four(box(t, h, t, edge).at(w / 2 - t / 2, 0, d / 2 - t / 2)),
+        box(w * 0.94, h * 0.94, d * 0.94, wood).at(y=h * 0.03),
+        four(box(t, h, t, edge).at(w / 2 - t / 2, 0, d / 2 - t / 2)),
         *[both(box(w, t, t, edge).at(0, y, d / 2 - t / 2), 2) for y in (0, h - t)],
         *[both(box(t, t, d, edge).at(w / 2 - t / 2, y)) for y in (0, h - t)],
-    ]  # fmt: skip
+    ]
     if rng.random() < 0.5:
         slope = np.degrees(np.arctan2(h, w))
         bar = box(np.hypot(w, h) * 0.86, t * 0.8, t * 0.5, edge).at(y=-t * 0.4).turn(z=slope)
@@ -235,10 +284,11 @@ def teapot(rng: np.random.Generator) -> Design:
     parts = [lathe([(r * np.cos(t), r * squash * (np.sin(t) + 0.93)) for t in a], body, 14)]
     top = r * squash * (np.sin(1.1) + 0.93)
     parts += [
-        cylinder(r * 0.5, 0.05, trim, r * 0.3, 12).at(y=top - 0.01), ball(0.06, trim).at(y=top + 0.08),
+        cylinder(r * 0.5, 0.05, trim, r * 0.3, 12).at(y=top - 0.01),
+        ball(0.06, trim).at(y=top + 0.08),
         tube([(-r * 0.8, r * 0.6, 0), (-r * 1.4, r * 0.9, 0), (-r * 1.7, r * 1.45, 0)], (0.1, 0.07, 0.045), body, 8),
         _handle(r * 0.9, r * 0.4, r * 1.3, 0.24, 0.035, trim),
-    ]  # fmt: skip
+    ]
     return Design(parts, "teapot", body, [("lid", trim), ("handle", trim)], ["round"])
 
 
@@ -247,11 +297,16 @@ def cauldron(rng: np.random.Generator) -> Design:
     iron, brew = pick(rng, ("black", "black", "grey", "brown")), pick(rng, BRIGHT)
     r = u(0.38, 0.46)
     a = np.linspace(-1.3, 0.75, 8)
-    profile = [(r * np.cos(t), r * np.sin(t)) for t in a] + [(r * 0.85, r * 0.8), (r * 0.7, r * 0.8), (r * 0.65, r * 0.6)]  # fmt: skip
+    profile = [(r * np.cos(t), r * np.sin(t)) for t in a] + [
+        (r * 0.85, r * 0.8),
+        (r * 0.7, r * 0.8),
+        (r * 0.65, r * 0.6),
+    ]
     parts = [
-        lathe(profile, iron, 14, cap=brew).at(y=r + 0.1), cylinder(r * 0.68, 0.04, brew, sides=14).at(y=r * 1.65 + 0.1),
+        lathe(profile, iron, 14, cap=brew).at(y=r + 0.1),
+        cylinder(r * 0.68, 0.04, brew, sides=14).at(y=r * 1.65 + 0.1),
         join([cylinder(0.05, 0.3, iron.shade(0.8), 0.07, 6).at(r * 0.55).turn(y=120 * k + 30) for k in range(3)]),
         both(torus(0.1, 0.03, iron.shade(0.8), 10, 6).turn(x=90).at(r * 0.98, r * 1.3 + 0.1)),
-    ]  # fmt: skip
+    ]
     parts += [ball(u(0.05, 0.09), brew.shade(1.2)).at(u(-0.2, 0.2), r * 1.68 + 0.13, u(-0.2, 0.2)) for _ in range(5)]
     return Design(parts, "cauldron", iron, [("brew", brew)], ["iron"])
