@@ -215,7 +215,7 @@ def test_less_memory_gives_the_same_in_more_runs(sd, tiny_sd):
     from gaussmith.priors.networks import weight_bytes
 
     each = sd._memory.each
-    small = stable_diffusion.load(hub.find(tiny_sd), CPU, max_memory=weight_bytes(sd.unet) + 2 * each)
+    small = stable_diffusion.load(hub.find(tiny_sd), CPU, max_memory=weight_bytes(sd.unet) + sd.space.needs() + 2 * each)
     runs = []
     small.unet.register_forward_hook(lambda module, inputs, out: runs.append(len(inputs[0])))
     noisy, t = drawn((3, 4, 8, 8), 6), torch.tensor([0.1, 0.5, 0.9])

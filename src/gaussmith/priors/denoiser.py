@@ -57,7 +57,7 @@ class Denoiser:
     def _at_once(self) -> int | None:
         _, height, width = self.space.shape
         each = ACTIVATIONS * height * width * self.width * self.dtype.itemsize * self.views
-        return Memory(self.max_memory, each).at_once(weight_bytes(self.unet), self.located.name)
+        return Memory(self.max_memory, each).at_once(weight_bytes(self.unet) + self.space.needs(), self.located.name)
 
     def check_memory(self) -> None:
         """`UserError` if not even one item fits."""

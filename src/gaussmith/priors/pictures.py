@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith.events import UserError
-from gaussmith.priors.files import load_config
-from gaussmith.priors.networks import load_diffusers, weight_bytes
+from gaussmith.priors.files import load_config, weight_files
+from gaussmith.priors.networks import load_diffusers
 
 Background = Tensor | float
+# Numbers alive at once on one picture's way through the encoder and back, over its pixels times the first width:
+# counted on the shapes of Stable Diffusion's VAE with its blocks recomputed (24 when they are kept).
+ACTIVATIONS = 16
 
 
 def over(pictures: Tensor, background: Background = 1.0) -> Tensor:
@@ -46,10 +49,14 @@ def opaque(rgb: Tensor) -> Tensor:
 
 def latent_pixels(folder: Path) -> int:
     """Side in pixels of what one latent stands for: 8 in all of Stable Diffusion's VAEs."""
+    return 2 ** (len(_widths(folder)) - 1)
+
+
+def _widths(folder: Path) -> list[int]:
     widths = load_config(folder, "vae").get("block_out_channels")
-    if not isinstance(widths, list) or not 1 <= len(widths) <= 8:
+    if not isinstance(widths, list) or not 1 <= len(widths) <= 8 or not all(isinstance(w, int) for w in widths):
         raise UserError(f"{folder / 'vae' / 'config.json'} describes no VAE: block_out_channels is {str(widths)[:80]}")
-    return 2 ** (len(widths) - 1)
+    return widths
 
 
 class Pixels:
@@ -66,8 +73,8 @@ class Pixels:
         """Back to opaque RGBA [B,4,size,size] in [0,1]."""
         return opaque(clean)
 
-    def bytes(self) -> int:
-        """Weights held: none."""
+    def needs(self) -> int:
+        """Memory to set aside: none to speak of."""
         return 0
 
     def release(self) -> None:
@@ -98,6 +105,8 @@ class Latents:
         self.slices: int | None = None
         upcast = may_overflow and bool(config.get("force_upcast")) and dtype == torch.float16
         self.dtype = torch.float32 if upcast else dtype
+        stored = sum(file.stat().st_size for file in weight_files(folder, "vae", self.dtype != torch.float32))
+        self._needs = stored + ACTIVATIONS * size * size * _widths(folder)[0] * self.dtype.itemsize
         self._load: Callable[[], Any] = lambda: load_diffusers("AutoencoderKL", folder, "vae", self.dtype, device)
         self._vae: Any = None
 
@@ -128,9 +137,9 @@ class Latents:
             self._vae = self._load()
         return self._vae
 
-    def bytes(self) -> int:
-        """Memory of the VAE's weights, loading it if it is not there."""
-        return weight_bytes(self.vae())
+    def needs(self) -> int:
+        """Memory to set aside in bytes, estimated: the weights, and one picture's way there and back recomputed."""
+        return self._needs
 
     def release(self) -> None:
         """Let the VAE go; it is read again when it is needed."""

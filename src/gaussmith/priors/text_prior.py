@@ -56,7 +56,7 @@ class Memory:
     each: int
 
     def at_once(self, held: int, name: str) -> int | None:
-        """How many pictures may go through the denoiser together beside `held` bytes of weights; None for any number.
+        """How many pictures may go through the denoiser together beside the `held` bytes; None for any number.
 
         Raises:
             UserError: the weights and one picture are more than the limit; says what to lower.
@@ -98,7 +98,7 @@ class TextPrior:
         self.device, self.dtype = first.device, first.dtype
         self._embed, self._memory = embed, memory
         self._embedded: dict[str, Texts] = {}
-        self._at_once = memory.at_once(weight_bytes(unet), name)
+        self._at_once = memory.at_once(weight_bytes(unet) + space.needs(), name)
         if isinstance(space, Latents) and memory.limit is not None:
             space.slices = 1
 
