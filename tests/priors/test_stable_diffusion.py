@@ -16,7 +16,8 @@ from gaussmith.diffusion.schedule import add_noise, x0_from_eps
 from gaussmith.events import UserError, Warned
 from gaussmith.priors import deepfloyd, hub, stable_diffusion
 from gaussmith.priors.lora import attach_lora
-from gaussmith.priors.networks import noise_schedule
+from gaussmith.priors.networks import noise_schedule, weight_bytes
+from gaussmith.priors.texts import tokenize
 from gaussmith.views import OrbitView, random_orbit
 
 CPU = torch.device("cpu")
@@ -212,10 +213,10 @@ def test_what_the_token_limit_cuts_off_is_named(sd, floyd):
 
 
 def test_less_memory_gives_the_same_in_more_runs(sd, tiny_sd):
-    from gaussmith.priors.networks import weight_bytes
-
     each = sd._memory.each
-    small = stable_diffusion.load(hub.find(tiny_sd), CPU, max_memory=weight_bytes(sd.unet) + sd.space.needs() + 2 * each)
+    small = stable_diffusion.load(
+        hub.find(tiny_sd), CPU, max_memory=weight_bytes(sd.unet) + sd.space.needs() + 2 * each
+    )
     runs = []
     small.unet.register_forward_hook(lambda module, inputs, out: runs.append(len(inputs[0])))
     noisy, t = drawn((3, 4, 8, 8), 6), torch.tensor([0.1, 0.5, 0.9])
@@ -349,6 +350,50 @@ def test_old_names_of_tensors_are_understood(sd, tiny_sd, tmp_path):
     pictures = torch.rand((1, 4, 16, 16), generator=torch.Generator().manual_seed(3))
     assert torch.equal(old.encode(pictures), sd.encode(pictures))
     assert torch.equal(old.text_condition(PROMPT).positives.tokens, sd.text_condition(PROMPT).positives.tokens)
+
+
+def test_the_tokenizers_files_of_old_are_understood(tiny_sd, clip_words, tmp_path):
+    """Stable Diffusion's repositories have vocab.json and merges.txt, and 2.x and SDXL pad with "!"."""
+    folder = copied(tiny_sd, tmp_path)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(clip_words / name, folder / "tokenizer" / name)
+    limits = {"model_max_length": 24, "tokenizer_class": "CLIPTokenizer"}
+    for pad in ("<|endoftext|>", "!"):
+        (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(limits | {"pad_token": pad}))
+        ids = tokenize(folder, "tokenizer", "CLIPTokenizer", ["a wooden chair"], 24)["input_ids"]
+        vocabulary = json.loads((clip_words / "vocab.json").read_text())
+        words = ["<|startoftext|>", "a</w>", "wooden</w>", "chair</w>", "<|endoftext|>", *[pad] * 19]
+        assert ids.tolist() == [[vocabulary[word] for word in words]]
+
+
+def test_the_sentence_pieces_of_t5_are_understood(tmp_path):
+    """DeepFloyd IF's repository has spiece.model."""
+    import sentencepiece
+
+    (tmp_path / "words.txt").write_text("a wooden chair\na chair of wood\nthe front view of a chair\n" * 30)
+    (tmp_path / "tokenizer").mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "words.txt"),
+        model_prefix=str(tmp_path / "tokenizer" / "spiece"),
+        vocab_size=40,
+        minloglevel=2,
+        num_threads=1,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        hard_vocab_limit=False,
+    )
+    config = {"extra_ids": 0, "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "model_max_length": 512}
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text(
+        json.dumps(config | {"tokenizer_class": "T5Tokenizer"})
+    )
+    found = tokenize(tmp_path, "tokenizer", "T5Tokenizer", ["a wooden chair"], 77)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer" / "spiece.model"))
+    wanted = [*pieces.encode("a wooden chair"), 1]
+    assert found["input_ids"][0].tolist() == wanted + [0] * (77 - len(wanted))
+    assert found["attention_mask"].sum() == len(wanted)
 
 
 def lose(tensors):
