@@ -1,4 +1,4 @@
-"""Random compositions of textured primitives, in the manner of Zeroverse (LRM-Zero, arXiv 2406.09371, section 3).
+"""Random compositions of textured primitives, in the manner of Zeroverse (LRM-Zero, arXiv 2406.09371).
 
 As there: primitives, textured at random, put together without any meaning, augmented by height fields and wireframes.
 Unlike there: textures are painted on tessellated faces, and nothing is cut out of anything (no boolean differences).
@@ -13,7 +13,7 @@ import numpy as np
 from gaussmith.synth.procedural.design import ANY, Design, Paint, pick
 from gaussmith.synth.procedural.shapes import Solid, ball, join, lathe, loft, torus, tube
 
-HEIGHT_FIELD_SHARE, WIRE_SHARE = 0.35, 0.2  # of the primitives; the paper's proportions are not given per primitive
+HEIGHT_FIELD_SHARE, WIRE_SHARE = 0.35, 0.2  # of the primitives; chosen by eye
 
 
 def abstract(rng: np.random.Generator) -> Design:
@@ -38,9 +38,10 @@ def abstract(rng: np.random.Generator) -> Design:
 def _primitive(rng: np.random.Generator, one: Paint, two: Paint, fine: bool) -> Solid:
     """A tessellated primitive of radius about 1, perhaps with a height field, textured."""
     kind = int(rng.integers(6))
-    sides = int(rng.integers(12, 25))
+    # Only the first primitive, the largest, is fine: nine of them stay within the bound on faces.
+    sides = int(rng.integers(12, 25 if fine else 17))
     if kind == 0:
-        solid = _cube(rng, one)
+        solid = _cube(rng, one, 6 if fine else 4)
     elif kind == 1:
         solid = ball(1.0, one, 3 if fine else 2)
     elif kind == 2:
@@ -61,7 +62,7 @@ def _primitive(rng: np.random.Generator, one: Paint, two: Paint, fine: bool) -> 
     return _texture(rng, solid, one, two)
 
 
-def _cube(rng: np.random.Generator, color: Paint, cells: int = 6) -> Solid:
+def _cube(rng: np.random.Generator, color: Paint, cells: int) -> Solid:
     """A cube of half side 1 with a grid on all six faces, perhaps tapered or twisted."""
     edge = np.linspace(-1, 1, cells + 1)[:-1]
     one = np.ones(cells)

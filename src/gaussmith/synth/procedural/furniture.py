@@ -246,9 +246,10 @@ def ladder(rng: np.random.Generator) -> Design:
         y = h * (k + 0.7) / (rungs + 0.3)
         half = w / 2 * (1 + (narrow - 1) * y / h)
         parts.append(tube([(-half, y, 0), (half, y, 0)], 0.032, rung, sides=6))
-    side = [join(parts).turn(x=u(-14, -4))]
+    lean = u(4, 14)
+    side = [join(parts).turn(x=-lean)]
     if rng.random() < 0.25:
-        side.append(side[0].mirror(2).at(z=-2 * h * 0.15))
+        side.append(side[0].mirror(2).at(z=-2 * h * np.sin(np.radians(lean))))
     return Design(
         side, "ladder", wood, [("rungs", rung)], ["tall"] if h > 1.8 else ["wooden"] if wood.name in WOOD else []
     )

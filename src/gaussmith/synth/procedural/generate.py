@@ -18,6 +18,36 @@ ABSTRACT_SHARE = 0.2
 # And one in sixteen is two things, one on or beside the other: words then say which has which colour.
 PAIR_SHARE = 0.06
 MAX_FACES = 6000
+# Families of many kinds, and those that people ask for most, come up more often than the rest (once).
+LOTS = {
+    "quadruped": 5,
+    "person": 4,
+    "house": 4,
+    "car": 3,
+    "bird": 3,
+    "insect": 3,
+    "tree": 3,
+    "robot": 2,
+    "tower": 2,
+    "chair": 2,
+    "table": 2,
+    "sofa": 2,
+    "bed": 2,
+    "truck": 2,
+    "boat": 2,
+    "sailboat": 2,
+    "plane": 2,
+    "skyscraper": 2,
+    "sword": 2,
+    "shield": 2,
+    "chest": 2,
+    "barrel": 2,
+    "crate": 2,
+    "fish": 2,
+    "slime": 2,
+    "gem": 2,
+    "citrus": 2,
+}
 
 
 def generate(seed: int, index: int) -> tuple[Mesh, str]:
@@ -61,7 +91,7 @@ def make(family: str, rng: np.random.Generator) -> tuple[Solid, str]:
 
 def _build(seed: int, index: int) -> tuple[Arrays, str, str]:
     rng = np.random.default_rng([seed, index])
-    names = list(FAMILIES)
+    names = [name for name in FAMILIES for _ in range(LOTS.get(name, 1))]
     share = rng.random()
     first, second = (names[int(i)] for i in rng.integers(len(names), size=2))
     if share < PAIR_SHARE:
