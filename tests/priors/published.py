@@ -1,9 +1,9 @@
 """The published networks without torch modules: the names and shapes of their tensors, and a slow forward over them.
 
 Both follow the public definitions, written anew as plain loops:
-- names and shapes: the constructor of MultiViewUNetModel in github.com/ashawkey/mvdream_diffusers (mv_unet.py), with the
-  settings of bytedance/MVDream's mvdream/configs/sd-v2-base.yaml and of ImageDream's sd_v2_base_ipmv.yaml (as shipped in
-  thu-ml/CRM); for Zero-1-to-3 cvlab-columbia/zero123's sd-objaverse-finetune-c_concat-256.yaml, in the names to which
+- names and shapes: the constructor of MultiViewUNetModel in ashawkey/mvdream_diffusers (mv_unet.py), with the settings
+  of bytedance/MVDream's mvdream/configs/sd-v2-base.yaml and of ImageDream's sd_v2_base_ipmv.yaml (which thu-ml/CRM
+  ships); for Zero-1-to-3 cvlab-columbia/zero123's sd-objaverse-finetune-c_concat-256.yaml, in the names to which
   kxhit/zero123-hf's scripts/convert_zero123_to_diffusers.py turns them.
 - forward: the same files' forward functions.
 `python tests/priors/published.py` writes the manifests anew.
@@ -57,17 +57,28 @@ def _resampler(context: int, tokens: int) -> Shapes:
     for i in range(4):
         gather, mlp = f"image_embed.layers.{i}.0", f"image_embed.layers.{i}.1"
         keys |= _layer(f"{gather}.norm1", context) | _layer(f"{gather}.norm2", context)
-        keys |= _layer(f"{gather}.to_q", 768, context, bias=False) | _layer(f"{gather}.to_kv", 1536, context, bias=False)
+        keys |= _layer(f"{gather}.to_q", 768, context, bias=False) | _layer(
+            f"{gather}.to_kv", 1536, context, bias=False
+        )
         keys |= _layer(f"{gather}.to_out", context, 768, bias=False)
         keys |= _layer(f"{mlp}.0", context) | _layer(f"{mlp}.1", 4 * context, context, bias=False)
         keys |= _layer(f"{mlp}.3", context, 4 * context, bias=False)
     return keys
 
 
-def ldm_unet(in_channels: int, context: int, linear: bool, camera: int = 0, tokens: int = 0) -> Shapes:
-    """Names and shapes of latent diffusion's UNet: 320 channels times 1, 2, 4, 4; two blocks a level; attention on the
-    first three levels."""
-    base, mults, blocks, embed, image = 320, (1, 2, 4, 4), 2, 1280, tokens > 0
+def ldm_unet(
+    in_channels: int,
+    context: int,
+    linear: bool,
+    camera: int = 0,
+    tokens: int = 0,
+    base: int = 320,
+    mults: tuple[int, ...] = (1, 2, 4, 4),
+    blocks: int = 2,
+    attends: int = 3,
+) -> Shapes:
+    """Names and shapes of latent diffusion's UNet; attention on the first `attends` levels."""
+    embed, image, last = 4 * base, tokens > 0, len(mults) - 1
     keys = _resampler(context, tokens) if tokens else {}
     for name, width in (("time_embed", base), ("camera_embed", camera)):
         if width:
@@ -78,25 +89,25 @@ def ldm_unet(in_channels: int, context: int, linear: bool, camera: int = 0, toke
         for _ in range(blocks):
             keys |= _res(f"input_blocks.{index}.0", channels, base * mult, embed)
             channels = base * mult
-            if level < 3:
+            if level < attends:
                 keys |= _attention(f"input_blocks.{index}.1", channels, context, linear, image)
             skips.append(channels)
             index += 1
-        if level < 3:
+        if level < last:
             keys |= _layer(f"input_blocks.{index}.0.op", channels, channels, 3, 3)
             skips.append(channels)
             index += 1
     keys |= _res("middle_block.0", channels, channels, embed) | _res("middle_block.2", channels, channels, embed)
     keys |= _attention("middle_block.1", channels, context, linear, image)
     index = 0
-    for level in (3, 2, 1, 0):
+    for level in range(last, -1, -1):
         for i in range(blocks + 1):
             keys |= _res(f"output_blocks.{index}.0", channels + skips.pop(), base * mults[level], embed)
             channels = base * mults[level]
-            if level < 3:
+            if level < attends:
                 keys |= _attention(f"output_blocks.{index}.1", channels, context, linear, image)
             if level and i == blocks:
-                keys |= _layer(f"output_blocks.{index}.{2 if level < 3 else 1}.conv", channels, channels, 3, 3)
+                keys |= _layer(f"output_blocks.{index}.{2 if level < attends else 1}.conv", channels, channels, 3, 3)
             index += 1
     return keys | _layer("out.0", base) | _layer("out.2", 4, base, 3, 3)
 

@@ -50,18 +50,23 @@ class Denoiser:
 
     def in_runs(self, run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """run(*inputs) [N,...] in as many runs as the memory allows; an item of N is `views` pictures seen together."""
-        count = self._at_once() or len(inputs[0])
+        count = len(inputs[0]) if self.max_memory is None else self.at_once()
         outs = [run(*part) for part in zip(*(x.split(count) for x in inputs))]
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
-    def _at_once(self) -> int | None:
-        _, height, width = self.space.shape
-        each = ACTIVATIONS * height * width * self.width * self.dtype.itemsize * self.views
-        return Memory(self.max_memory, each).at_once(weight_bytes(self.unet) + self.space.needs(), self.located.name)
+    def at_once(self) -> int:
+        """How many items fit into `max_memory`; `UserError` if not one does."""
+        return Memory(self.max_memory, self.each).at_once(self.held(), self.located.name) or 1
 
-    def check_memory(self) -> None:
-        """`UserError` if not even one item fits."""
-        self._at_once()
+    def held(self) -> int:
+        """Bytes that are taken beside an item's: the network's weights, and what the VAE needs."""
+        return weight_bytes(self.unet) + self.space.needs()
+
+    @property
+    def each(self) -> int:
+        """Bytes that one item takes on its way through the network, estimated."""
+        _, height, width = self.space.shape
+        return ACTIVATIONS * height * width * self.width * self.dtype.itemsize * self.views
 
     def eps(self, noisy: Tensor, out: Tensor, t: Tensor) -> Tensor:
         """The network's output [B,C,h,w] for noisy [B,C,h,w] at times t [B] as eps, float32."""
@@ -105,7 +110,7 @@ def read(
     if max_memory is not None:
         space.slices = 1
     net = Denoiser(located, unet, width, views, space, schedule, predicts, device, dtype, max_memory)
-    net.check_memory()
+    net.at_once()
     return net
 
 
