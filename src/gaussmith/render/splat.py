@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -17,7 +19,7 @@ from gaussmith.camera import Camera
 from gaussmith.gaussians import Gaussians
 from gaussmith.sh import degree_of
 
-Backend = Literal["auto", "reference", "numba"]
+Backend = Literal["auto", "reference", "numba", "triton"]
 
 
 @dataclass
@@ -51,17 +53,26 @@ def _per_camera_background(background: Tensor | None, like: Tensor, batch: int) 
     return background.to(like).expand(batch, 3)
 
 
-def _draw(backend: Backend) -> Callable[[Gaussians, Camera, Tensor, bool], tuple[Tensor, ...]]:
-    """The function of a backend; imported only when used, since Numba takes its time."""
+def _pick(device: torch.device) -> Backend:
+    """What "auto" means: Triton where the tensors lie on a device it compiles for and it is installed."""
+    return "triton" if device.type in ("cuda", "xpu") and find_spec("triton") else "numba"
+
+
+def _draw(backend: Backend, deterministic: bool) -> Callable[[Gaussians, Camera, Tensor, bool], tuple[Tensor, ...]]:
+    """The function of a backend; imported only when used, since Numba and Triton take their time."""
     if backend == "reference":
         from gaussmith.render import _reference
 
         return _reference.rasterize
-    if backend in ("auto", "numba"):
+    if backend == "numba":
         from gaussmith.render import _numba
 
         return _numba.rasterize
-    raise ValueError(f"backend must be auto, reference or numba, got {backend!r}")
+    if backend == "triton":
+        from gaussmith.render import _triton
+
+        return partial(_triton.rasterize, deterministic=deterministic)
+    raise ValueError(f"backend must be auto, reference, numba or triton, got {backend!r}")
 
 
 def rasterize(
@@ -71,6 +82,7 @@ def rasterize(
     *,
     geometry: bool = True,
     backend: Backend = "auto",
+    deterministic: bool = True,
 ) -> Render:
     """Draw N Gaussians from B cameras, differentiable in every tensor of `gaussians` and in `background`.
 
@@ -79,21 +91,28 @@ def rasterize(
         camera: B cameras without skew; they receive no gradient.
         background: [3] or [B,3] sRGB, default black.
         geometry: whether to draw depth and normal too; without, both are zero and the drawing is faster.
-        backend: "numba" (CPU kernels in float32; tensors elsewhere travel there and back), "reference" (plain torch,
-            slow, any dtype) or "auto" (numba).
+        backend: "numba" (CPU kernels in float32; tensors elsewhere travel there and back), "triton" (GPU kernels in
+            float32), "reference" (plain torch, slow, any dtype) or "auto": triton for tensors on a GPU where it is
+            installed, numba otherwise.
+        deterministic: for triton only: whether gradients are summed in a fixed order, which takes 36 bytes (52 with
+            geometry) per listed pair of Gaussian and tile during the backward pass, or by atomics in any order. The
+            other backends are always deterministic.
 
     Returns:
-        The pictures. The same input gives the same bits and the same gradients, whatever the number of threads.
+        The pictures. The same input gives the same bits and, if deterministic, the same gradients, whatever the number
+        of threads.
 
     Raises:
         ValueError: a wrong shape, a camera with skew or an unknown backend.
+        UserError: triton is not installed, the tensors do not lie on a GPU, or its memory does not suffice.
     """
     degree_of(gaussians.sh.shape[1])
     background = _per_camera_background(background, gaussians.means, len(camera))
-    camera = camera.to(gaussians.means.device)
-    if camera.K[:, 0, 1].any():
+    if camera.K[:, 0, 1].any():  # before it moves: a camera on the CPU is read without waiting for the GPU
         raise ValueError("cameras with skew (K[0,1] != 0) cannot be drawn")
-    rgb, alpha, extra, means2d, radii = _draw(backend)(gaussians, camera, background, geometry)
+    camera = camera.to(gaussians.means.device)
+    chosen = _pick(gaussians.means.device) if backend == "auto" else backend
+    rgb, alpha, extra, means2d, radii = _draw(chosen, deterministic)(gaussians, camera, background, geometry)
     if means2d.requires_grad:
         means2d.retain_grad()
     alpha = alpha[..., None]

@@ -1,0 +1,154 @@
+"""The Triton backend of the splat rasteriser as two autograd functions, as in `_numba`: project and blend.
+
+Everything stays on the Gaussians' device. The host waits for it once, for the number of pairs (`bin_splats`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gaussmith.camera import Camera
+from gaussmith.events import UserError
+from gaussmith.gaussians import Gaussians
+
+try:
+    import triton
+except ImportError:
+    raise UserError(
+        "The GPU kernels need Triton: pip install triton (on Windows: triton-windows), or draw with backend='numba'."
+    ) from None
+
+from gaussmith.render import _triton_bin, _triton_blend, _triton_project
+from gaussmith.render._triton_blend import ROW
+from gaussmith.render._triton_project import SPLAT
+
+INTERPRETED = not isinstance(_triton_project.project, triton.runtime.JITFunction)
+"""Whether the kernels run in Triton's interpreter on the CPU (TRITON_INTERPRET=1 before the import): for tests."""
+CHUNK = 8
+FEW_TILES = 2048
+"""Pictures of fewer tiles do not fill a large GPU with programs of two warps; their tiles get four."""
+
+
+@contextmanager
+def _memory(gaussians: int, cameras: int, width: int, height: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"The GPU ran out of memory drawing {gaussians:,} Gaussians from {cameras} camera(s) at {width}x{height}; "
+            "lower the number of Gaussians, the picture size or the number of views per step."
+        ) from None
+
+
+def _warps(tiles: int) -> int:
+    return 4 if tiles < FEW_TILES else 2
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, means: Tensor, log_scales: Tensor, quats: Tensor, logits: Tensor, sh: Tensor, c2w: Tensor, K: Tensor,
+        width: int, height: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """means2d [B,N,2], splats [B,N,SPLAT], reach [B,N], radii [B,N]."""
+        batch, n = len(c2w), len(means)
+        means2d, splats = means.new_empty(batch, n, 2), means.new_empty(batch, n, SPLAT)
+        reach, radii = means.new_empty(batch, n), means.new_empty(batch, n)
+        if n:
+            _triton_project.project[(triton.cdiv(n, _triton_project.BLOCK), batch)](
+                means, log_scales, quats, logits, sh, c2w, K, n, width, height, means2d, splats, reach, radii,
+                BANDS=sh.shape[1], BLOCK=_triton_project.BLOCK,
+            )  # fmt: skip
+        ctx.save_for_backward(means, log_scales, quats, logits, sh, c2w, K, reach)
+        ctx.frame = width, height
+        ctx.mark_non_differentiable(reach, radii)
+        return means2d, splats, reach, radii
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_means2d: Tensor, g_splats: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, c2w, K, reach = ctx.saved_tensors
+        batch, n = reach.shape
+        with _memory(n, batch, *ctx.frame):
+            grads = [torch.empty_like(t) for t in inputs]
+        if g_means2d.stride(2) != 1 or g_splats.stride(2) != 1:
+            g_means2d, g_splats = g_means2d.contiguous(), g_splats.contiguous()
+        for b in range(batch if n else 0):  # one launch a camera: their sums then have an order
+            _triton_project.project_backward[(triton.cdiv(n, _triton_project.BLOCK),)](
+                *inputs, c2w, K, b, n, *ctx.frame, reach[b],
+                g_means2d[b], g_means2d.stride(1), g_splats[b], g_splats.stride(1), *grads,
+                BANDS=inputs[4].shape[1], ADD=b > 0, BLOCK=_triton_project.BLOCK,
+            )  # fmt: skip
+        return *grads, None, None, None, None
+
+
+class _Blend(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, means2d: Tensor, splats: Tensor, background: Tensor, reach: Tensor, width: int, height: int,
+        geometry: bool, deterministic: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """rgb [B,H,W,3], alpha [B,H,W], weighted sums of depth and normal [B,H,W,4] (height 0 without geometry)."""
+        batch, n = reach.shape
+        lists = _triton_bin.bin_splats(means2d, splats, reach, width, height)
+        rgb, alpha = means2d.new_empty(batch, height, width, 3), means2d.new_empty(batch, height, width)
+        extra = means2d.new_empty(batch, height if geometry else 0, width, 4)
+        tiles = len(lists.tile_start) - 1
+        done = torch.empty_like(lists.tile_start[1:])
+        _triton_blend.blend[(tiles,)](
+            means2d.view(torch.int64), splats.view(torch.int64), lists.tile_start, lists.entry_splat, background,
+            width, height, rgb, alpha, extra, done, GEOMETRY=geometry, CHUNK=CHUNK, num_warps=_warps(tiles),
+        )  # fmt: skip
+        ctx.save_for_backward(means2d, splats, rgb, alpha, extra, done, *lists)
+        ctx.options = width, height, geometry, deterministic
+        return rgb, alpha, extra
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_rgb: Tensor, g_alpha: Tensor, g_extra: Tensor) -> tuple[Tensor | None, ...]:
+        means2d, splats, rgb, alpha, extra, done, *rest = ctx.saved_tensors
+        lists = _triton_bin.TileLists(*rest)
+        width, height, geometry, deterministic = ctx.options
+        batch, n = means2d.shape[:2]
+        g_rgb, g_alpha, g_extra = g_rgb.contiguous(), g_alpha.contiguous(), g_extra.contiguous()
+        pairs, columns = len(lists.entry_splat), 13 if geometry else 9
+        with _memory(n, batch, width, height):
+            rows = means2d.new_zeros(batch, n, ROW)
+            out = means2d.new_empty(pairs, columns) if deterministic else rows
+        if pairs:
+            _triton_blend.blend_backward[(len(done),)](
+                means2d.view(torch.int64), splats.view(torch.int64), lists.tile_start, lists.entry_splat,
+                lists.entry_pair, width, height, rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, out,
+                GEOMETRY=geometry, ATOMIC=not deterministic, STRIDE=out.shape[-1], CHUNK=CHUNK,
+                num_warps=_warps(len(done)),
+            )  # fmt: skip
+            if deterministic:
+                _triton_blend.gather[(triton.cdiv(batch * n, 8),)](
+                    out, lists.splat_end, batch * n, rows, STRIDE=columns, BLOCK=8, DEPTH=8, num_warps=1
+                )
+        g_background = None
+        if ctx.needs_input_grad[2]:
+            g_background = ((1 - alpha)[..., None] * g_rgb).sum(dim=(1, 2))
+        return rows[..., :2], rows[..., 2 : 2 + SPLAT], g_background, None, None, None, None, None
+
+
+def rasterize(
+    gaussians: Gaussians, camera: Camera, background: Tensor, geometry: bool, *, deterministic: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """As `_numba.rasterize`, on the Gaussians' device in float32. Raises UserError when its memory does not suffice."""
+    if gaussians.means.device.type == "cpu" and not INTERPRETED:
+        raise UserError("The triton backend draws on a GPU; move the Gaussians there or draw with backend='numba'.")
+    n, batch, width, height = len(gaussians), len(camera), camera.width, camera.height
+    with _memory(n, batch, width, height):
+        parameters = [t.to(torch.float32).contiguous() for t in gaussians.tensors().values()]
+        c2w, K = (t.detach().to(torch.float32).contiguous() for t in (camera.c2w, camera.K))
+        means2d, splats, reach, radii = _Project.apply(*parameters, c2w, K, width, height)
+        background = background.to(torch.float32).contiguous()
+        pictures = _Blend.apply(means2d, splats, background, reach, width, height, geometry, deterministic)
+    return *pictures, means2d, radii
