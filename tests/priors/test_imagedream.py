@@ -196,6 +196,15 @@ def test_little_memory_runs_group_by_group(folder: Path) -> None:
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
 
 
+def test_bfloat16_stays_close(folder: Path) -> None:
+    ring = four_view_ring(torch.Generator().manual_seed(0))
+    noisy = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    full, half = (load(folder, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    parts = [p.eps(noisy, torch.full((4,), 0.5), ring, p.condition(reference(), 0.0)) for p in (full, half)]
+    assert parts[1].cond.dtype == torch.float32
+    assert float((parts[0].cond - parts[1].cond).abs().mean()) < 0.03
+
+
 def test_lacking_picture_keys_are_named(folder: Path, tmp_path: Path) -> None:
     bad = shutil.copytree(folder, tmp_path / "bad")
     file = bad / "unet" / "diffusion_pytorch_model.safetensors"

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.events import UserError, Warned
 from gaussmith.priors import mvdream
-from gaussmith.priors.hub import Located
+from gaussmith.priors.hub import Located, adapter_of
 from gaussmith.priors.multiview_unet import MultiViewConfig, MultiViewUNet, attend, read_config
 from gaussmith.views import OrbitView, four_view_ring, random_orbit
 
@@ -50,7 +50,7 @@ def folder(clip_words: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.save(
         home,
         "MVDreamPipeline",
-        {},
+        {"feature_extractor": [None, None], "image_encoder": [None, None]},
         vae=tiny.vae(1),
         text_encoder=tiny.seeded(lambda: transformers.CLIPTextModel(tiny.clip_text_config(clip_words, WORDS)), 2),
         tokenizer=tiny.tokenizer(clip_words),
@@ -261,6 +261,10 @@ def test_other_configurations_are_refused(folder: Path, tmp_path: Path, change: 
     (bad / "unet" / "config.json").write_text(json.dumps(CONFIG | change))
     with pytest.raises(UserError, match=message):
         load(bad)
+
+
+def test_folder_is_told_from_imagedreams(folder: Path) -> None:
+    assert adapter_of(folder) == "mvdream"
 
 
 def test_attention_is_the_textbook_one() -> None:

@@ -221,7 +221,7 @@ def test_little_memory_changes_nothing_but_the_runs(folder: Path) -> None:
     noisy = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     plain = load(folder)
     condition = plain.condition(picture()[0], 0.0)
-    tight = load(folder, max_memory=5_500_000 + plain.net.space.needs())
+    tight = load(folder, max_memory=plain.net.held() + plain.net.each * 5 // 2)
     runs = []
     tight.net.unet.register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
     t = torch.full((3,), 0.4)

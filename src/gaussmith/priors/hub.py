@@ -209,7 +209,8 @@ def adapter_of(folder: Path) -> Adapter:
     adapter = _PIPELINES.get(wanted) if isinstance(wanted, str) else None
     if adapter is None:
         raise UserError(f"{folder} is a pipeline of class {str(wanted)[:80]}; known are {', '.join(_PIPELINES)}")
-    if adapter == "mvdream" and "image_encoder" in index:
+    encoder = index.get("image_encoder")  # [null, null] where the pipeline has none
+    if adapter == "mvdream" and isinstance(encoder, list) and any(encoder):
         return "imagedream"
     return adapter
 
