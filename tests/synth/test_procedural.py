@@ -212,6 +212,7 @@ def test_captions_read_well(seed: int) -> None:
     assert "house" in text and "  " not in text and "a windows" not in text
     assert not any(f" a {vowel}" in f" {text}" for vowel in "aeiou")
     assert phrase(Design([], "logs", RED), np.random.default_rng(seed)) in ("red logs", "logs")
+    assert "a blue water" not in phrase(Design([], "well", RED, [("water", BLUE)]), np.random.default_rng(seed))
     assert phrase(Design([], "bus", RED), np.random.default_rng(seed)) in ("a red bus", "a bus")
 
 

@@ -29,6 +29,10 @@ class Paint(NamedTuple):
         return Paint(r, g, b, self.name)
 
 
+_STUFF = frozenset(
+    ["water", "fruit", "sand", "snow", "moss", "treasure", "lettuce", "cheese", "icing", "dough", "hair"]
+)
+
 # Groups of names to pick from; a name that stands twice comes up twice as often.
 BRIGHT = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
 ANY = (*BRIGHT, *BRIGHT, "brown", "tan", "white", "grey", "black")
@@ -125,4 +129,5 @@ def _article(words: list[str]) -> str:
 
 
 def _is_plural(text: str) -> bool:
-    return text.endswith("s") and not text.endswith(("ss", "us"))
+    """Plural, or a stuff that takes no article either."""
+    return (text.endswith("s") and not text.endswith(("ss", "us"))) or text.split()[-1] in _STUFF
