@@ -256,6 +256,11 @@ def test_sdxl_vae_that_overflows_in_halves_runs_in_float32(tiny_sdxl, tiny_sd):
     assert Latents(tiny_sd, 8, torch.float16, CPU).dtype == torch.float16
 
 
+def test_what_a_recipe_asks_before_it_starts(sd, floyd):
+    assert (sd.size, sd.bounded, sd.sees_alpha, sd.group, sd.guidance_scale) == (16, False, False, 1, 100.0)
+    assert (floyd.size, floyd.bounded, floyd.guidance_scale) == (8, True, 20.0)
+
+
 def test_a_picture_is_refused(sd):
     with pytest.raises(UserError, match="follows a prompt"):
         sd.condition(torch.zeros(4, 8, 8), 0.0)

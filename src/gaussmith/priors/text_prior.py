@@ -79,6 +79,9 @@ class TextPrior:
         predicts: what the denoiser's output is: "eps", "v" or "x0".
     """
 
+    sees_alpha = False
+    group = 1
+
     def __init__(
         self,
         name: str,
@@ -93,7 +96,7 @@ class TextPrior:
     ) -> None:
         self.name, self.folder, self.unet, self.space = name, folder, unet, space
         self.schedule, self.predicts, self.guidance_scale = schedule, predicts, guidance_scale
-        self.size = space.size
+        self.size, self.bounded = space.size, isinstance(space, Pixels)
         first = next(unet.parameters())
         self.device, self.dtype = first.device, first.dtype
         self._embed, self._memory = embed, memory
@@ -102,7 +105,9 @@ class TextPrior:
         if isinstance(space, Latents) and memory.limit is not None:
             space.slices = 1
 
-    def condition(self, reference: Tensor, elevation: float) -> NoReturn:
+    def condition(
+        self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
+    ) -> NoReturn:
         """`UserError`: words only."""
         raise UserError(f"the prior {self.name} follows a prompt, not a picture; use `gaussmith text` with it")
 
