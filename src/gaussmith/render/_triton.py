@@ -30,9 +30,10 @@ from gaussmith.render._triton_project import SPLAT
 
 INTERPRETED = not isinstance(_triton_project.project, triton.runtime.JITFunction)
 """Whether the kernels run in Triton's interpreter on the CPU (TRITON_INTERPRET=1 before the import): for tests."""
-CHUNK = 8
+CHUNK, CHUNK_BACKWARD = 8, 4
+"""Entries per turn of a tile's loop: what four (backward: two) warps hold in registers without spilling."""
 FEW_TILES = 2048
-"""Pictures of fewer tiles do not fill a large GPU with programs of two warps; their tiles get four."""
+"""Pictures of fewer tiles do not fill a large GPU with backward programs of two warps; their tiles get four."""
 
 
 @contextmanager
@@ -44,10 +45,6 @@ def _memory(gaussians: int, cameras: int, width: int, height: int) -> Iterator[N
             f"The GPU ran out of memory drawing {gaussians:,} Gaussians from {cameras} camera(s) at {width}x{height}; "
             "lower the number of Gaussians, the picture size or the number of views per step."
         ) from None
-
-
-def _warps(tiles: int) -> int:
-    return 4 if tiles < FEW_TILES else 2
 
 
 class _Project(torch.autograd.Function):
@@ -95,7 +92,7 @@ class _Blend(torch.autograd.Function):
         geometry: bool, deterministic: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """rgb [B,H,W,3], alpha [B,H,W], weighted sums of depth and normal [B,H,W,4] (height 0 without geometry)."""
-        batch, n = reach.shape
+        batch = len(reach)
         lists = _triton_bin.bin_splats(means2d, splats, reach, width, height)
         rgb, alpha = means2d.new_empty(batch, height, width, 3), means2d.new_empty(batch, height, width)
         extra = means2d.new_empty(batch, height if geometry else 0, width, 4)
@@ -103,7 +100,7 @@ class _Blend(torch.autograd.Function):
         done = torch.empty_like(lists.tile_start[1:])
         _triton_blend.blend[(tiles,)](
             means2d.view(torch.int64), splats.view(torch.int64), lists.tile_start, lists.entry_splat, background,
-            width, height, rgb, alpha, extra, done, GEOMETRY=geometry, CHUNK=CHUNK, num_warps=_warps(tiles),
+            width, height, rgb, alpha, extra, done, GEOMETRY=geometry, CHUNK=CHUNK, num_warps=4,
         )  # fmt: skip
         ctx.save_for_backward(means2d, splats, rgb, alpha, extra, done, *lists)
         ctx.options = width, height, geometry, deterministic
@@ -125,8 +122,8 @@ class _Blend(torch.autograd.Function):
             _triton_blend.blend_backward[(len(done),)](
                 means2d.view(torch.int64), splats.view(torch.int64), lists.tile_start, lists.entry_splat,
                 lists.entry_pair, width, height, rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, out,
-                GEOMETRY=geometry, ATOMIC=not deterministic, STRIDE=out.shape[-1], CHUNK=CHUNK,
-                num_warps=_warps(len(done)),
+                GEOMETRY=geometry, ATOMIC=not deterministic, STRIDE=out.shape[-1], CHUNK=CHUNK_BACKWARD,
+                num_warps=4 if len(done) < FEW_TILES else 2,
             )  # fmt: skip
             if deterministic:
                 _triton_blend.gather[(triton.cdiv(batch * n, 8),)](

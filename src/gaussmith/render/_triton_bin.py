@@ -52,7 +52,7 @@ def _clamp(value, low, high):
 def walk_tiles(
     means2d, splats, reach, m, n, width, height, counts, ends, keys, owners, FILL: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Visit the tiles of a block of the m splats. Without FILL: count them in counts [m]. With FILL: write keys and owners.
+    """Visit the tiles of a block of the m splats: without FILL, count them in counts [m]; with, write keys and owners.
 
     Compiled without fused multiply-add, so that both passes round alike; a pair the second pass does not find again
     would be left as NOWHERE, behind every tile.
@@ -78,7 +78,7 @@ def walk_tiles(
         begin = tl.load(ends + i - 1, mask & (i > 0), 0)
         room = tl.load(ends + i, mask, 0) - begin
         depth = tl.load(at + 7, drawn, 0.0).to(tl.int32, bitcast=True).to(tl.int64)  # positive: sorts like the float
-    for step in range(0, tl.max(rows, axis=0)):
+    for step in range(tl.max(rows, axis=0)):
         row = first + step
         # Rightmost at dy = -steep, leftmost at its mirror image.
         y0, y1 = row * TILE + 0.5 - y, tl.minimum(row * TILE + TILE, height) - 0.5 - y
@@ -92,14 +92,14 @@ def walk_tiles(
         columns = tl.floor((right - 0.5) / TILE).to(tl.int32) + 1 - start
         columns = tl.where((step < rows) & (left <= right), columns, 0)
         if FILL:
-            for j in range(0, tl.max(columns, axis=0)):
+            for j in range(tl.max(columns, axis=0)):
                 tile = (base + row * across + start + j).to(tl.int64)
                 here = (j < columns) & (count + j < room)
                 tl.store(keys + begin + count + j, (tile << 32) | depth, here)
                 tl.store(owners + begin + count + j, i, here)
         count += columns
     if FILL:
-        for j in range(0, tl.max(room - count, axis=0)):
+        for j in range(tl.max(room - count, axis=0)):
             tl.store(keys + begin + count + j, NOWHERE, count + j < room)
             tl.store(owners + begin + count + j, i, count + j < room)
     else:

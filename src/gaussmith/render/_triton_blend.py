@@ -26,7 +26,8 @@ GRADIENTS = tl.constexpr(ROW)
 ALPHA_MIN = tl.constexpr(rules.ALPHA_MIN)
 ALPHA_MAX = tl.constexpr(rules.ALPHA_MAX)
 T_STOP = tl.constexpr(rules.T_STOP)
-EXPONENT = tl.constexpr(-0.5 / math.log(2))
+# Splats are scaled on loading so that alpha = opacity * 2^-(u^2 + v^2).
+ROOT, INV_ROOT = tl.constexpr(math.sqrt(0.5 / math.log(2))), tl.constexpr(math.sqrt(2 * math.log(2)))
 
 
 @triton.jit
@@ -55,22 +56,25 @@ def _alphas(means2d, splats, g, listed, px, py):
     mx, my = _two(means2d + g, listed)
     l0, l1 = _two(splats + COLUMNS * g, listed)
     l2, opacity = _two(splats + COLUMNS * g + 1, listed)
+    l0, l1, l2 = l0 * ROOT, l1 * ROOT, l2 * ROOT
     dx, dy = px[None, :] - mx[:, None], py[None, :] - my[:, None]
     u, v = l0[:, None] * dx + l1[:, None] * dy, l2[:, None] * dy
-    raw = opacity[:, None] * tl.exp2((u * u + v * v) * EXPONENT)
+    raw = opacity[:, None] * tl.exp2(-(u * u + v * v))
     alpha = tl.minimum(raw, ALPHA_MAX)
     return raw, tl.where(alpha >= ALPHA_MIN, alpha, 0.0), l0, l1, l2, opacity, dx, dy, u, v
 
 
 @triton.jit
 def _attenuate(light, alpha):
-    """Transmittance before each entry, the alphas that still count, and the light left after the chunk."""
+    """Transmittance before each entry, the alphas that still count, 1 / (1 - alpha), and the light after the chunk."""
     keep = 1 - alpha
     after = light[None, :] * tl.cumprod(keep, axis=0)
-    before = after / keep
+    inverse = tl.rsqrt(keep)  # squared it is 1 / keep, for a third of the instructions of a division
+    inverse *= inverse
+    before = after * inverse
     counts = before >= T_STOP
     left = tl.minimum(light, tl.min(tl.where(counts, after, 1.0), axis=0))
-    return before, tl.where(counts, alpha, 0.0), left
+    return before, tl.where(counts, alpha, 0.0), inverse, left
 
 
 @triton.jit(do_not_specialize=["width", "height"])
@@ -78,7 +82,7 @@ def blend(
     means2d, splats, tile_start, entry_splat, background, width, height, rgb, alpha, extra, done,
     GEOMETRY: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """Fill rgb [B,H,W,3], alpha [B,H,W], done [B*T] (where the walk of the list ended) and, if GEOMETRY, extra [B,H,W,4].
+    """Fill rgb [B,H,W,3], alpha [B,H,W], done [B*T] (where each walk ended) and, if GEOMETRY, extra [B,H,W,4].
 
     means2d [M,1] and splats [M,SPLAT/2] are pairs of float32 viewed as int64; background is [B,3].
     """
@@ -92,7 +96,7 @@ def blend(
         listed = entry < end
         g = tl.load(entry_splat + entry, listed, 0).to(tl.int64)
         _, a, _, _, _, _, _, _, _, _ = _alphas(means2d, splats, g, listed, px, py)
-        before, a, light = _attenuate(light, a)
+        before, a, _, light = _attenuate(light, a)
         weight = a * before
         r, gr = _two(splats + COLUMNS * g + 2, listed)
         bl, z = _two(splats + COLUMNS * g + 3, listed)
@@ -120,24 +124,24 @@ def blend(
 
 
 @triton.jit
-def _emit(pointer, values, listed, ATOMIC: tl.constexpr):
-    """Sum [CHUNK,AREA] values over the tile and put the sums where they belong."""
+def _emit(pointer, sums, listed, ATOMIC: tl.constexpr):
     if ATOMIC:
-        tl.atomic_add(pointer, tl.sum(values, axis=1), listed, sem="relaxed")
+        tl.atomic_add(pointer, sums, listed, sem="relaxed")
     else:
-        tl.store(pointer, tl.sum(values, axis=1), listed)
+        tl.store(pointer, sums, listed)
 
 
 @triton.jit(do_not_specialize=["width", "height"])
 def blend_backward(
-    means2d, splats, tile_start, entry_splat, entry_pair, width, height, rgb, alpha, extra, done, g_rgb, g_alpha, g_extra,
-    out, GEOMETRY: tl.constexpr, ATOMIC: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr,
+    means2d, splats, tile_start, entry_splat, entry_pair, width, height, rgb, alpha, extra, done,
+    g_rgb, g_alpha, g_extra, out,
+    GEOMETRY: tl.constexpr, ATOMIC: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Each entry's share of the gradient of its splat: x, y, then as the splat's columns.
 
     ATOMIC: added to out [M,STRIDE] at the splat; otherwise stored to out [P,STRIDE] at the pair, zeros behind `done`.
     """
-    b, flat, px, py, inside = _tile(width, height)
+    _b, flat, px, py, inside = _tile(width, height)
     k, end = tl.load(tile_start + tl.program_id(0)), tl.load(done + tl.program_id(0))
     light = tl.where(inside, 1.0, 0.0)
     g0, g1 = tl.load(g_rgb + 3 * flat, inside, 0.0), tl.load(g_rgb + 3 * flat + 1, inside, 0.0)
@@ -159,34 +163,35 @@ def blend_backward(
         else:
             to = out + tl.load(entry_pair + entry, listed, 0) * STRIDE
         raw, a, l0, l1, l2, opacity, dx, dy, u, v = _alphas(means2d, splats, g, listed, px, py)
-        before, a, light = _attenuate(light, a)
+        before, a, inverse, light = _attenuate(light, a)
         weight = a * before
         r, gr = _two(splats + COLUMNS * g + 2, listed)
         bl, z = _two(splats + COLUMNS * g + 3, listed)
         value = r[:, None] * g0[None, :] + gr[:, None] * g1[None, :] + bl[:, None] * g2[None, :]
-        _emit(to + 6, weight * g0[None, :], listed, ATOMIC)
-        _emit(to + 7, weight * g1[None, :], listed, ATOMIC)
-        _emit(to + 8, weight * g2[None, :], listed, ATOMIC)
+        _emit(to + 6, tl.sum(weight * g0[None, :], axis=1), listed, ATOMIC)
+        _emit(to + 7, tl.sum(weight * g1[None, :], axis=1), listed, ATOMIC)
+        _emit(to + 8, tl.sum(weight * g2[None, :], axis=1), listed, ATOMIC)
         if GEOMETRY:
             n0, n1 = _two(splats + COLUMNS * g + 4, listed)
             n2, _ = _two(splats + COLUMNS * g + 5, listed)
             value += z[:, None] * h0[None, :] + n0[:, None] * h1[None, :]
             value += n1[:, None] * h2[None, :] + n2[:, None] * h3[None, :]
-            _emit(to + 9, weight * h0[None, :], listed, ATOMIC)
-            _emit(to + 10, weight * h1[None, :], listed, ATOMIC)
-            _emit(to + 11, weight * h2[None, :], listed, ATOMIC)
-            _emit(to + 12, weight * h3[None, :], listed, ATOMIC)
+            _emit(to + 9, tl.sum(weight * h0[None, :], axis=1), listed, ATOMIC)
+            _emit(to + 10, tl.sum(weight * h1[None, :], axis=1), listed, ATOMIC)
+            _emit(to + 11, tl.sum(weight * h2[None, :], axis=1), listed, ATOMIC)
+            _emit(to + 12, tl.sum(weight * h3[None, :], axis=1), listed, ATOMIC)
         share = weight * value
         behind = rest[None, :] - tl.cumsum(share, axis=0)
         rest -= tl.sum(share, axis=0)
-        moment = tl.where(raw <= ALPHA_MAX, a * (before * value - behind / (1 - a)), 0.0)
+        moment = tl.where(raw <= ALPHA_MAX, a * (before * value - behind * inverse), 0.0)
         mu, mv = moment * u, moment * v
-        _emit(to, mu * l0[:, None], listed, ATOMIC)
-        _emit(to + 1, mu * l1[:, None] + mv * l2[:, None], listed, ATOMIC)
-        _emit(to + 2, -mu * dx, listed, ATOMIC)
-        _emit(to + 3, -mu * dy, listed, ATOMIC)
-        _emit(to + 4, -mv * dy, listed, ATOMIC)
-        _emit(to + 5, moment / tl.where(listed, opacity, 1.0)[:, None], listed, ATOMIC)
+        sum_u, sum_v = tl.sum(mu, axis=1) * (INV_ROOT * INV_ROOT), tl.sum(mv, axis=1) * (INV_ROOT * INV_ROOT)
+        _emit(to, sum_u * l0, listed, ATOMIC)
+        _emit(to + 1, sum_u * l1 + sum_v * l2, listed, ATOMIC)
+        _emit(to + 2, tl.sum(mu * dx, axis=1) * -INV_ROOT, listed, ATOMIC)
+        _emit(to + 3, tl.sum(mu * dy, axis=1) * -INV_ROOT, listed, ATOMIC)
+        _emit(to + 4, tl.sum(mv * dy, axis=1) * -INV_ROOT, listed, ATOMIC)
+        _emit(to + 5, tl.sum(moment, axis=1) / tl.where(listed, opacity, 1.0), listed, ATOMIC)
         k += CHUNK
     if not ATOMIC:
         k, end = end, tl.load(tile_start + tl.program_id(0) + 1)

@@ -235,7 +235,7 @@ def project(
     placed &= (tl.abs(px) < LIMIT) & (tl.abs(py) < LIMIT)
     drawn = placed & (r2 > 0) & _finite(s0) & _finite(s1) & _finite(s2) & _finite(logit)
 
-    m00, m01, m02, m10, m11, m12, u, v = _linearise(c2w, K, b, width, height, x, y, z)
+    m00, m01, m02, m10, m11, m12, _, _ = _linearise(c2w, K, b, width, height, x, y, z)
     qw, qx, qy, qz, _ = _unit_quat(quats, g, mask)
     r00, r10, r20, r01, r11, r21, r02, r12, r22 = _rotation(qw, qx, qy, qz)
     e0, e1, e2 = tl.exp(s0), tl.exp(s1), tl.exp(s2)
