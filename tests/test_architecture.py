@@ -28,6 +28,8 @@ SIDEWAYS = {
     ("picture", "background"),  # preparing a picture cuts its object out
     ("priors", "diffusion"),  # a prior is a network with a noise schedule
     ("asset", "preview"),
+    ("train", "preview"),  # what a training shows as it goes stands on the same sheets
+    ("train", "synth"),  # and is told of the views that it learns from
     ("cli", "api"),
     ("cli", "cli_priors"),
     ("cli", "cli_train_prior"),
@@ -105,12 +107,39 @@ def call_faults(package: str, tree: ast.AST) -> list[str]:
     return faults
 
 
+def compiled_faults(tree: ast.AST) -> list[str]:
+    """Fast-math helpers of kernels that are not inlined.
+
+    Where they are linked instead, a process that compiles a kernel and one that loads it from the cache may run
+    differently optimised copies of the helper, which add in another order: other bits on a user's first run.
+    """
+    faults = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for call in node.decorator_list:
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func).endswith("njit")):
+                continue
+            options = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            kernel = options.get("nogil") == "True"
+            if options.get("fastmath") == "True" and not kernel and options.get("inline") != "'always'":
+                faults.append(f"line {node.lineno}: {node.name} is fast-math and not inline='always'")
+    return faults
+
+
+def test_linked_fastmath_helpers_are_found() -> None:
+    source = "@nb.njit(cache=True, {0})\ndef f(x):\n    return x"
+    assert len(compiled_faults(ast.parse(source.format("fastmath=True")))) == 1
+    assert not compiled_faults(ast.parse(source.format("fastmath=True, inline='always'")))
+    assert not compiled_faults(ast.parse(source.format("fastmath=True, nogil=True")))
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_file_keeps_the_rules(path: Path) -> None:
     package = package_of(path)
     assert package in FLOOR_OF, f"{package} has no floor; give it one in this test and in the README"
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert import_faults(package, tree, path.stem) + call_faults(package, tree) == []
+    assert import_faults(package, tree, path.stem) + call_faults(package, tree) + compiled_faults(tree) == []
 
 
 def test_the_house_is_not_empty() -> None:

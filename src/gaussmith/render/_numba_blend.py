@@ -47,7 +47,7 @@ def _exp(p):
     return e * e
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(inline="always", error_model="numpy", fastmath=True)
 def _finished(s):
     """Whether no pixel of the tile takes further splats."""
     alive = ZERO
@@ -132,7 +132,7 @@ def blend(
                     extra[b, y, x, 2], extra[b, y, x, 3] = s[NY + p], s[NZ + p]
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(inline="always", error_model="numpy", fastmath=True)
 def _load_gradients(s, b, top, left, rows, columns, geometry, rgb, alpha, extra, g_rgb, g_alpha, g_extra):
     """Put the pixel gradients of one tile into the colour planes and the total of the weighted values into REST."""
     for i in range(rows):
@@ -149,7 +149,7 @@ def _load_gradients(s, b, top, left, rows, columns, geometry, rgb, alpha, extra,
             s[REST + p] = rest
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(inline="always", error_model="numpy", fastmath=True)
 def _store_partial(lanes, dx, dy, splat, geometry, out):
     """Turn the lane sums of one entry into the gradient of its splat: out = x, y, then as the splat's own columns."""
     m0, mx, mxx, my, mxy, myy = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO

@@ -83,7 +83,7 @@ def render_volume_reference(volume: Tensor, coordinates: Tensor, owner: Tensor) 
     return out.transpose(1, 2).reshape(batch, h, w, -1)
 
 
-@nb.njit(cache=True, fastmath=True, error_model="numpy")
+@nb.njit(inline="always", fastmath=True, error_model="numpy")
 def _sample(size, x, y, z, base, weight):
     """Corner offsets and trilinear weights (align_corners=False, zeros outside); returns False outside the frustum."""
     depth, height, width = size
