@@ -23,6 +23,7 @@ from gaussmith.metrics.novel_views import on_white
 from gaussmith.priors.base import Prior
 from gaussmith.recipes import dreamgaussian
 from gaussmith.synth.objects import load_objects
+from gaussmith.train.subject import KnownView, Subject
 from oracle import OraclePrior, rgba, unseen_cameras
 
 
@@ -47,7 +48,9 @@ def main() -> None:
 
             prior = load_weights()
         start = time.perf_counter()
-        result = dreamgaussian.run(dreamgaussian.PRESETS[args.preset], case.prepared, prior, case.elevation)
+        result = dreamgaussian.run(
+            dreamgaussian.PRESETS[args.preset], Subject((KnownView(case.prepared, 0.0, case.elevation),)), prior
+        )
         seconds = time.perf_counter() - start
         cameras = unseen_cameras()
         truth, made = rgba(case.mesh, cameras), rgba(result.mesh, cameras)

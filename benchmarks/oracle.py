@@ -14,24 +14,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith.camera import PRIOR_FOVY, Camera, orbit
-from gaussmith.diffusion.schedule import CosineTime
+from gaussmith.diffusion.guidance import Predictions
+from gaussmith.diffusion.schedule import CosineTime, eps_from_x0
 from gaussmith.mesh import Mesh
 from gaussmith.render.mesh import render_mesh
 from gaussmith.views import OrbitView
 
 
 class OraclePrior:
-    """Implements `gaussmith.priors.base.Prior`; pictures are premultiplied RGBA in [-1,1], `size` pixels a side."""
+    """Implements `gaussmith.priors.base.EpsPrior`; pictures are premultiplied RGBA in [-1,1], `size` pixels a side."""
 
     name = "oracle"
     schedule = CosineTime()
     guidance_scale = 1.0
     device = torch.device("cpu")
+    sees_alpha, bounded, group = True, True, 1
 
     def __init__(self, mesh: Mesh, size: int = 128) -> None:
         self.mesh, self.size = mesh, size
 
-    def condition(self, reference: Tensor, elevation: float) -> None:
+    def condition(self, reference: Tensor, elevation: float, prompts: Any = None, on_event: Any = None) -> None:
         return None
 
     def encode(self, pictures: Tensor) -> Tensor:
@@ -42,6 +44,10 @@ class OraclePrior:
 
     def predict(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, guidance_scale: float) -> Tensor:
         return rgba(self.mesh, views.camera(self.size, PRIOR_FOVY)).permute(0, 3, 1, 2) * 2 - 1
+
+    def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any) -> Predictions:
+        eps = eps_from_x0(noisy, self.predict(noisy, t, views, condition, 1.0), self.schedule.level(t))
+        return Predictions(eps, eps)
 
 
 def rgba(mesh: Mesh, camera: Camera, supersample: int = 2) -> Tensor:

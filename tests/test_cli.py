@@ -41,7 +41,7 @@ def prior(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Loading a prior gives a word instead, and is noted: (name, device)."""
     asked: list[tuple[str, str]] = []
 
-    def load(name: str, device: str) -> str:
+    def load(name: str, device: str, max_memory: int | None = None) -> str:
         asked.append((name, device))
         return "the prior"
 
@@ -291,10 +291,10 @@ def test_image_passes_every_option_on_and_keeps_the_checkpoint_of_a_failed_run(
     assert (out / "disc.checkpoint").is_dir()
     (out / "disc.checkpoint").rmdir()
     assert cli.main([*command, "--resume"]) == 0
-    assert got["prepared"].keep_framing  # type: ignore[attr-defined]
+    assert got["prepared"][0].keep_framing  # type: ignore[index]
     expected = {
-        "elevation": -12.5, "seed": 7, "preset": "draft", "texture_size": 256, "max_faces": 5000, "prior": "the prior",
-        "resume": True,
+        "elevation": [-12.5], "azimuth": [0.0], "seed": 7, "preset": "draft", "texture_size": 256,
+        "max_faces": 5000, "prior": "the prior", "resume": True,
     }  # fmt: skip
     assert {key: got[key] for key in expected} == expected
     assert prior == [("embedded", "cpu")] * 2
@@ -358,3 +358,41 @@ def test_train_prior_offers_the_recipe_s_numbers(capsys: pytest.CaptureFixture[s
     assert "objects.npz" in fails(capsys, "train-prior", "gone.npz")
     assert "--views" in fails(capsys, "train-prior", "gone.npz", "--views", "7")
     assert cli_train_prior.DEFAULTS.seed == 0
+
+
+def test_several_pictures_need_their_angles(picture, capsys, tmp_path) -> None:
+    out = ["-o", str(tmp_path / "out")]
+    assert "--azimuths" in fails(capsys, "image", picture, picture, *out)
+    assert "one for each" in fails(capsys, "image", picture, picture, "--azimuths", "0,90,180", *out)
+    assert "degrees between commas" in fails(capsys, "image", picture, picture, "--azimuths", "0;90", *out)
+    assert "same azimuth" in fails(capsys, "image", picture, picture, "--azimuths", "0,0", *out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_passes_every_option_on(monkeypatch, prior, tmp_path, capsys) -> None:
+    got: dict[str, object] = {}
+
+    class Result:
+        def save(self, folder: Path, name: str) -> list[Path]:
+            return [folder / f"{name}.glb"]
+
+    def job(prompt: str, **options: object) -> object:
+        got.update(options, prompt=prompt)
+        return Result()
+
+    monkeypatch.setattr(api, "text_to_3d", job)
+    command = ["text", "A blue house, with a RED roof!", "-o", str(tmp_path), "--negative", "snow", "--seed", "3"]
+    command += ["--preset", "draft", "--distillation", "ism", "--guidance-scale", "4", "--picture-prior", "embedded"]
+    assert cli.main(command) == 0
+    expected = {
+        "prompt": "A blue house, with a RED roof!", "negative": "snow", "seed": 3, "preset": "draft",
+        "distillation": "ism", "guidance_scale": 4.0, "prior": "the prior", "picture_prior": "the prior",
+    }  # fmt: skip
+    assert {key: got[key] for key in expected} == expected
+    assert capsys.readouterr().out.strip() == str(tmp_path / "a-blue-house-with-a-red-roof.glb")
+
+
+def test_text_refuses_what_cannot_be_made(prior, capsys, tmp_path) -> None:
+    assert "empty" in fails(capsys, "text", "  ", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "--max-memory" in fails(capsys, "text", "a chair", "--max-memory", "0")

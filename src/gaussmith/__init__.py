@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gaussmith.api import load as load
     from gaussmith.api import mesh_from_gaussians as mesh_from_gaussians
     from gaussmith.api import save as save
+    from gaussmith.api import text_to_3d as text_to_3d
     from gaussmith.camera import Camera as Camera
     from gaussmith.camera import orbit as orbit
     from gaussmith.events import UserError as UserError
@@ -37,6 +38,7 @@ _HOME = {
     "load": "gaussmith.api",
     "mesh_from_gaussians": "gaussmith.api",
     "save": "gaussmith.api",
+    "text_to_3d": "gaussmith.api",
     "Camera": "gaussmith.camera",
     "orbit": "gaussmith.camera",
     "UserError": "gaussmith.events",

@@ -1,9 +1,10 @@
-"""The public functions: from a picture or a splat to an asset, and files in and out."""
+"""The public functions: from a picture, words or a splat to an asset, and files in and out."""
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from gaussmith import asset, preview
+from gaussmith.diffusion.family import DISTILLATIONS, DistillationName
+from gaussmith.diffusion.prompts import Prompts as Prompts
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
 from gaussmith.gaussians import Gaussians
 from gaussmith.io import MESH_WRITERS as MESH_WRITERS
@@ -22,39 +25,45 @@ from gaussmith.io.video import save_video
 from gaussmith.mesh import Mesh
 from gaussmith.picture import Prepared
 from gaussmith.picture import prepare as prepare
-from gaussmith.priors.base import Prior
+from gaussmith.priors.base import EpsPrior
 from gaussmith.priors.embedded.prior import load_weights
-from gaussmith.recipes import dreamgaussian, mesh_splat
-
-# What a user can name, and what loads it onto a device.
-PRIORS: dict[str, Callable[..., Any]] = {"embedded": load_weights}
+from gaussmith.recipes import dreamgaussian, mesh_splat, text_picture
+from gaussmith.train.subject import KnownView, Subject
 
 
 def image_to_3d(
-    picture: str | Path | Prepared,
+    picture: str | Path | Prepared | Sequence[str | Path | Prepared],
     *,
-    elevation: float = 0.0,
+    elevation: float | Sequence[float] = 0.0,
+    azimuth: float | Sequence[float] = 0.0,
+    prompt: str = "",
     keep_framing: bool = False,
     preset: str = "standard",
     seed: int = 0,
-    prior: str | Prior = "embedded",
+    prior: str | EpsPrior = "embedded",
     device: str = "auto",
+    distillation: DistillationName = "sds",
+    guidance_scale: float | None = None,
     texture_size: int | None = None,
     max_faces: int | None = None,
     on_event: OnEvent = ignore,
     checkpoint_dir: str | Path | None = None,
     resume: bool = False,
 ) -> dreamgaussian.Result:
-    """Turn one picture of an object into a textured, watertight mesh and a Gaussian splat.
+    """Turn one picture of an object, or several, into a textured, watertight mesh and a Gaussian splat.
 
     Args:
-        picture: a picture file, or what `prepare` made of one.
-        elevation: of the camera that took the picture, degrees, -80 to 80.
-        keep_framing: take the picture exactly as framed (ignored for a prepared picture).
+        picture: a picture file, or what `prepare` made of one; or several of one object, the first the prior's own.
+        elevation, azimuth: of the cameras that took the pictures, degrees, one for each picture or one for all;
+            elevations -80 to 80. Azimuth 0 is the asset's front, positive turns the camera to the object's left hand.
+        prompt: what it is, in words, for a prior that reads them.
+        keep_framing: take the pictures exactly as framed (ignored for prepared ones).
         preset: "draft", "standard" or "fine".
         seed: same seed, same bytes.
-        prior: "embedded", or any object of the `Prior` protocol.
+        prior: "embedded", a published prior's name, a folder, a hub id, or any object of the `EpsPrior` protocol.
         device: where a named prior runs: "auto", "cpu" or "cuda".
+        distillation: "sds", "csd", "ism", or "vsd", "bsd", "dsd", which train a network beside the prior.
+        guidance_scale: instead of the prior's own.
         texture_size, max_faces: instead of the preset's.
         on_event: called with the events of `gaussmith.events` as the work goes on.
         checkpoint_dir: where to keep what `resume` needs; None keeps nothing.
@@ -66,25 +75,132 @@ def image_to_3d(
     Raises:
         UserError: anything the user can mend, in one sentence.
     """
-    if not -80 <= elevation <= 80:
-        raise UserError(f"the elevation must be from -80 to 80 degrees, got {elevation}")
+    pictures = [picture] if isinstance(picture, (str, Path, Prepared)) else list(picture)
+    views = known_views(pictures, azimuth, elevation, keep_framing)
+    for view in views:
+        for warning in view.prepared.warnings:
+            on_event(Warned(warning))
+    subject = Subject(views, Prompts(prompt) if prompt.strip() else None)
+    model = load_prior(prior, device) if isinstance(prior, str) else prior
+    config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    return dreamgaussian.run(config, subject, model, on_event, folder, resume)
+
+
+def known_views(
+    pictures: Sequence[str | Path | Prepared],
+    azimuth: float | Sequence[float],
+    elevation: float | Sequence[float],
+    keep_framing: bool = False,
+) -> tuple[KnownView, ...]:
+    """Pictures with their angles, prepared; UserError if the numbers of angles and pictures do not agree."""
+    angles = []
+    for name, given in (("azimuths", azimuth), ("elevations", elevation)):
+        values = [float(given)] * len(pictures) if isinstance(given, (int, float)) else [float(v) for v in given]
+        if len(values) != len(pictures):
+            raise UserError(f"there are {len(values)} {name} for {len(pictures)} pictures; give one for each")
+        angles.append(values)
+    if not pictures:
+        raise UserError("there is no picture; give at least one")
+    if not all(-80 <= value <= 80 for value in angles[1]):
+        raise UserError(f"the elevation must be from -80 to 80 degrees, got {', '.join(f'{v:g}' for v in angles[1])}")
+    if not all(-360 <= value <= 360 for value in angles[0]):
+        raise UserError(f"the azimuth must be from -360 to 360 degrees, got {', '.join(f'{v:g}' for v in angles[0])}")
+    if len(set(zip(*angles))) < len(pictures):
+        raise UserError("two pictures have the same azimuth and elevation; give each its own (--azimuths 0,90,...)")
+    prepared = [p if isinstance(p, Prepared) else prepare(p, keep_framing=keep_framing) for p in pictures]
+    return tuple(KnownView(p, az, el) for p, az, el in zip(prepared, *angles))
+
+
+def text_to_3d(
+    prompt: str,
+    *,
+    negative: str = "",
+    preset: str = "standard",
+    seed: int = 0,
+    prior: str | EpsPrior = "embedded",
+    picture_prior: str | EpsPrior | None = None,
+    device: str = "auto",
+    distillation: DistillationName = "sds",
+    guidance_scale: float | None = None,
+    texture_size: int | None = None,
+    max_faces: int | None = None,
+    on_event: OnEvent = ignore,
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
+) -> dreamgaussian.Result:
+    """Turn words into a textured, watertight mesh and a Gaussian splat.
+
+    Args:
+        prompt: what to make. negative: what not to.
+        picture_prior: draw a picture from the words first, with this prior, and make that three-dimensional with
+            `prior`. None: the embedded prior does so by itself, others distil the words directly.
+        The rest is as in `image_to_3d`.
+
+    Raises:
+        UserError: anything the user can mend, in one sentence.
+    """
+    prompts = Prompts(prompt, negative)
+    model = load_prior(prior, device) if isinstance(prior, str) else prior
+    if picture_prior is None and model.name == "embedded":
+        picture_prior = model
+    drawer = load_prior(picture_prior, device) if isinstance(picture_prior, str) else picture_prior
+    config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
+    subject = Subject(prompts=prompts) if drawer is None else _draw(drawer, prompts, seed, on_event)
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    return dreamgaussian.run(config, subject, model, on_event, folder, resume)
+
+
+def _draw(prior: EpsPrior, prompts: Prompts, seed: int, on_event: OnEvent) -> Subject:
+    """The words and the picture that the prior draws of them."""
+    config = text_picture.Config(seed=seed, candidates=8 if prior.name == "embedded" else 1)
+    pictures, _ = text_picture.run(config, prompts, prior, on_event)
+    if prior.sees_alpha:
+        prepared = text_picture.as_prepared(pictures[0])
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "picture.png"
+            save_image(path, pictures[0, :3].permute(1, 2, 0))
+            prepared = prepare(path)
+        for warning in prepared.warnings:
+            on_event(Warned(warning))
+    return Subject((KnownView(prepared, config.azimuth, config.elevation),), prompts)
+
+
+def _config(
+    preset: str,
+    prior: EpsPrior,
+    seed: int,
+    distillation: DistillationName,
+    guidance_scale: float | None,
+    texture_size: int | None,
+    max_faces: int | None,
+) -> dreamgaussian.Config:
     if preset not in dreamgaussian.PRESETS:
         raise UserError(f"there is no preset {preset!r}; choose one of {', '.join(dreamgaussian.PRESETS)}")
-    prepared = picture if isinstance(picture, Prepared) else prepare(picture, keep_framing=keep_framing)
-    for warning in prepared.warnings:
-        on_event(Warned(warning))
-    chosen: dict[str, Any] = {"seed": seed, "texture_size": texture_size, "max_faces": max_faces}
-    config = replace(dreamgaussian.PRESETS[preset], **{k: v for k, v in chosen.items() if v is not None})
-    model = load_prior(prior, device) if isinstance(prior, str) else prior
-    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-    return dreamgaussian.run(config, prepared, model, elevation, on_event, folder, resume)
+    if distillation not in DISTILLATIONS:
+        raise UserError(f"there is no distillation {distillation!r}; choose one of {', '.join(DISTILLATIONS)}")
+    chosen: dict[str, Any] = {"texture_size": texture_size, "max_faces": max_faces, "guidance_scale": guidance_scale}
+    config = dreamgaussian.for_prior(dreamgaussian.PRESETS[preset], prior)
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return replace(config, seed=seed, distillation=distillation, **given)
 
 
-def load_prior(name: str, device: str = "auto") -> Prior:
-    """A prior by name on a device; UserError for an unknown name or a device that is not there."""
-    if name not in PRIORS:
-        raise UserError(f"there is no prior {name!r}; choose one of {', '.join(PRIORS)}")
-    return PRIORS[name](device=resolve_device(device))
+def load_prior(name: str, device: str = "auto", max_memory: int | None = None) -> EpsPrior:
+    """A prior on a device: "embedded", a name that `gaussmith priors` lists, a pipeline folder, or a hub id.
+
+    Args:
+        max_memory: bytes that a published prior may take; slower ways are taken to stay below.
+
+    Raises:
+        UserError: it is not known, not on this machine or damaged, or the device is not there.
+    """
+    chosen = resolve_device(device)
+    if name == "embedded":
+        return load_weights(device=chosen)
+    from gaussmith.priors.published import load_published
+
+    return load_published(name, chosen, max_memory=max_memory)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -31,9 +31,10 @@ def save_asset(
     *,
     gaussians: Gaussians,
     mesh: Mesh,
-    rgba: Tensor,
+    rgba: Tensor | None,
     elevation: float,
     report: dict[str, Any],
+    azimuth: float = 0.0,
 ) -> list[Path]:
     """Write NAME.glb, NAME.ply, preview.png, turntable.mp4 and, last, report.json into `folder`; return their paths.
 
@@ -41,8 +42,8 @@ def save_asset(
         folder: made if it is not there.
         name: stem of the mesh's and the splat's file.
         mesh: with uv and albedo, standing as it was pictured.
-        rgba: [S,S,4] the prepared picture, straight alpha.
-        elevation: of the reference camera, degrees.
+        rgba: [S,S,4] the prepared picture, straight alpha; None if there is none.
+        elevation, azimuth: of the reference camera, degrees.
         report: JSON-able; NaN and infinity are refused (ValueError). The versions of what made it are added.
 
     Raises:
@@ -53,7 +54,7 @@ def save_asset(
     paths = [folder / file for file in (f"{name}.glb", f"{name}.ply", "preview.png", "turntable.mp4", "report.json")]
     save_glb(mesh, paths[0])
     save_splat_ply(gaussians, paths[1])
-    save_image(paths[2], preview_sheet(rgba, mesh, elevation))
+    save_image(paths[2], preview_sheet(rgba, mesh, elevation, azimuth=azimuth))
     save_video(paths[3], turntable(mesh, views=VIEWS, size=SIZE, elevation=elevation), fps=FPS)
     write_bytes(paths[4], text.encode())
     return paths

@@ -24,65 +24,91 @@ from gaussmith.cli_priors import priors
 from gaussmith.events import UserError, Warned
 from gaussmith.progress import reporting
 
-DESCRIPTION = f"""gaussmith {gaussmith.__version__}: a picture becomes a textured, watertight mesh and a Gaussian splat.
+DESCRIPTION = f"""gaussmith {gaussmith.__version__}: a picture or a sentence becomes a textured, watertight mesh and a
+Gaussian splat.
 
 `gaussmith COMMAND --help` explains a command; `gaussmith --version` prints the version; --debug with any command (or
 GAUSSMITH_DEBUG=1) shows the traceback of an error."""
 
 Output = Annotated[Path, arg(aliases=["-o"], metavar="PATH")]
+Preset = Literal["draft", "standard", "fine"]
+Device = Literal["auto", "cpu", "cuda"]
+DistillationName = Literal["sds", "vsd", "bsd", "dsd", "csd", "ism"]
+OptionalFloat = Annotated[float | None, arg(metavar="FLOAT")]
 OptionalInt = Annotated[int | None, arg(metavar="INT")]
 OptionalOutput = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
 MIN_FREE_BYTES = 100 * 1024 * 1024  # a fine asset with its checkpoint takes about half of this
 
 
 def image(
-    picture: Positional[Path],
+    pictures: Positional[tuple[Path, ...]],
     *,
     output: Output = Path("out"),
     elevation: float = 0.0,
+    azimuths: str = "",
+    elevations: str = "",
+    prompt: str = "",
     keep_framing: bool = False,
     seed: int = 0,
-    preset: Literal["draft", "standard", "fine"] = "standard",
-    prior: Literal["embedded"] = "embedded",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    preset: Preset = "standard",
+    prior: str = "embedded",
+    distillation: DistillationName = "sds",
+    guidance_scale: OptionalFloat = None,
+    device: Device = "auto",
+    max_memory: OptionalFloat = None,
     texture_size: OptionalInt = None,
     max_faces: OptionalInt = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Turn one picture of an object into a textured mesh and a splat.
+    """Turn one picture of an object, or several, into a textured mesh and a splat.
 
     Args:
-        picture: PNG, JPEG or WebP; with alpha, or on a plain background.
+        pictures: PNG, JPEG or WebP; with alpha, or on a plain background. Several show one object from several sides.
         output: Folder for NAME.glb, NAME.ply, preview.png, turntable.mp4 and report.json.
         elevation: Height of the camera that took the picture above the object's horizon, degrees, -80 to 80.
-        keep_framing: Take the picture exactly as framed instead of centring and scaling the object.
+        azimuths: For several pictures: where each was taken from, degrees around the object, as in 0,90,180.
+        elevations: For several pictures: the elevation of each, as in 10,10,40; by default that of --elevation.
+        prompt: What it is, in words, for a prior that reads them.
+        keep_framing: Take the pictures exactly as framed instead of centring and scaling the object.
         seed: Same seed, same result.
         preset: How much work to spend.
-        prior: The diffusion model that imagines the unseen sides.
+        prior: The diffusion model that imagines the unseen sides: a name that `gaussmith priors` lists, a folder, or a
+            hub id.
+        distillation: How the prior's opinion becomes a gradient.
+        guidance_scale: How closely to follow picture and words; by default the prior's own scale.
         device: Where the prior runs; auto takes CUDA when there is one.
+        max_memory: Gigabytes that a published prior may take; slower ways are taken to stay below.
         texture_size: Side of the texture in pixels, 64 to 8192; by default the preset's.
         max_faces: Upper limit of the mesh's faces, 100 to 1000000; by default the preset's.
         resume: Go on from where an interrupted run with the same settings stopped.
         quiet: Show nothing but errors.
     """
     within("--elevation", elevation, -80, 80)
-    within("--seed", seed, 0, 2**63 - 1)
-    within("--texture-size", texture_size, 64, 8192)
-    within("--max-faces", max_faces, 100, 1_000_000)
+    _check_asset_options(seed, guidance_scale, texture_size, max_faces)
+    if not pictures:
+        raise UserError("there is no picture; name at least one file")
+    if len(pictures) > 1 and not azimuths:
+        raise UserError(f"{len(pictures)} pictures need their angles: --azimuths 0,90,... (one for each)")
     from gaussmith import api
 
     # Whatever can be wrong is found before the first file or folder is made.
-    prepared = api.prepare(picture, keep_framing=keep_framing)
-    model = api.load_prior(prior, device)
-    folder, name = writable_folder(output), picture.stem
+    turns = angles("--azimuths", azimuths) or [0.0]
+    heights = angles("--elevations", elevations) or [elevation] * len(pictures)
+    views = api.known_views(pictures, turns, heights, keep_framing)
+    model = api.load_prior(prior, device, gigabytes(max_memory))
+    folder, name = writable_folder(output), pictures[0].stem
     with reporting(quiet) as on_event:
         result = api.image_to_3d(
-            prepared,
-            elevation=elevation,
+            [view.prepared for view in views],
+            azimuth=turns,
+            elevation=heights,
+            prompt=prompt,
             seed=seed,
             preset=preset,
             prior=model,
+            distillation=distillation,
+            guidance_scale=guidance_scale,
             texture_size=texture_size,
             max_faces=max_faces,
             on_event=on_event,
@@ -92,6 +118,81 @@ def image(
         paths = result.save(folder, name)
     shutil.rmtree(folder / f"{name}.checkpoint", ignore_errors=True)
     tell(quiet, *map(str, paths))
+
+
+def text(
+    prompt: Positional[str],
+    *,
+    output: Output = Path("out"),
+    negative: str = "",
+    seed: int = 0,
+    preset: Preset = "standard",
+    prior: str = "embedded",
+    picture_prior: str = "",
+    distillation: DistillationName = "sds",
+    guidance_scale: OptionalFloat = None,
+    device: Device = "auto",
+    max_memory: OptionalFloat = None,
+    texture_size: OptionalInt = None,
+    max_faces: OptionalInt = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Turn a few words into a textured mesh and a splat.
+
+    Args:
+        prompt: What to make, as in "a blue house with a red roof".
+        output: Folder for NAME.glb, NAME.ply, preview.png, turntable.mp4 and report.json.
+        negative: What it should not look like.
+        seed: Same seed, same result; another seed, another object.
+        preset: How much work to spend.
+        prior: The diffusion model that imagines the object: a name that `gaussmith priors` lists, a folder, a hub id.
+        picture_prior: Draw a picture of the words with this prior first, and make that three-dimensional with --prior.
+        distillation: How the prior's opinion becomes a gradient.
+        guidance_scale: How closely to follow the words; by default the prior's own scale.
+        device: Where the prior runs; auto takes CUDA when there is one.
+        max_memory: Gigabytes that a published prior may take; slower ways are taken to stay below.
+        texture_size: Side of the texture in pixels, 64 to 8192; by default the preset's.
+        max_faces: Upper limit of the mesh's faces, 100 to 1000000; by default the preset's.
+        resume: Go on from where an interrupted run with the same settings stopped.
+        quiet: Show nothing but errors.
+    """
+    _check_asset_options(seed, guidance_scale, texture_size, max_faces)
+    from gaussmith import api
+
+    api.Prompts(prompt, negative)  # refuses an empty one before any file or folder is made
+    name = file_name(prompt)
+    model = api.load_prior(prior, device, gigabytes(max_memory))
+    drawer = api.load_prior(picture_prior, device, gigabytes(max_memory)) if picture_prior else None
+    folder = writable_folder(output)
+    with reporting(quiet) as on_event:
+        result = api.text_to_3d(
+            prompt,
+            negative=negative,
+            seed=seed,
+            preset=preset,
+            prior=model,
+            picture_prior=drawer,
+            distillation=distillation,
+            guidance_scale=guidance_scale,
+            texture_size=texture_size,
+            max_faces=max_faces,
+            on_event=on_event,
+            checkpoint_dir=folder / f"{name}.checkpoint",
+            resume=resume,
+        )
+        paths = result.save(folder, name)
+    shutil.rmtree(folder / f"{name}.checkpoint", ignore_errors=True)
+    tell(quiet, *map(str, paths))
+
+
+def _check_asset_options(
+    seed: int, guidance_scale: float | None, texture_size: int | None, max_faces: int | None
+) -> None:
+    within("--seed", seed, 0, 2**63 - 1)
+    within("--guidance-scale", guidance_scale, 0, 1000)
+    within("--texture-size", texture_size, 64, 8192)
+    within("--max-faces", max_faces, 100, 1_000_000)
 
 
 def mesh(
@@ -196,13 +297,14 @@ def train_prior() -> None:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "image": image,
+    "text": text,
     "mesh": mesh,
     "render": render,
     "prepare": prepare,
     "priors": priors,
     "train-prior": train_prior,
 }
-RESUMABLE = ("image", "train-prior")
+RESUMABLE = ("image", "text", "train-prior")
 
 
 def commands_for(args: Sequence[str]) -> dict[str, Callable[..., Any]]:
@@ -261,6 +363,27 @@ def _fail(message: str, code: int, debug: bool) -> int:
 def tell(quiet: bool, *lines: str) -> None:
     if not quiet:
         print(*lines, sep="\n")
+
+
+def angles(option: str, listed: str) -> list[float]:
+    """Numbers between commas; UserError if there is anything else."""
+    try:
+        return [float(part) for part in listed.split(",")] if listed.strip() else []
+    except ValueError as error:
+        raise UserError(f"{option} takes degrees between commas, as in 0,90,180; got {listed!r}") from error
+
+
+def gigabytes(count: float | None) -> int | None:
+    """Bytes; UserError unless positive."""
+    if count is not None and not count > 0:
+        raise UserError(f"--max-memory takes gigabytes above 0, got {count}")
+    return None if count is None else int(count * 1e9)
+
+
+def file_name(prompt: str) -> str:
+    """A file name of the words of a prompt: lower-case ASCII letters and digits, joined, at most 60 characters."""
+    plain = "".join(c if c.isascii() and c.isalnum() else " " for c in prompt.lower())
+    return "-".join(plain.split())[:60].strip("-") or "object"
 
 
 def within(option: str, value: float | None, low: float, high: float) -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from gaussmith.camera import DEFAULT_FOVY, DEFAULT_RADIUS, Camera, orbit
+from gaussmith.camera import DEFAULT_FOVY, DEFAULT_RADIUS, PRIOR_FOVY, Camera, orbit
 from gaussmith.events import UserError
 from gaussmith.framing import fit_points, visible_points
 from gaussmith.gaussians import Gaussians
@@ -24,7 +24,7 @@ PANEL = (233, 233, 231)
 INK = (70, 70, 68)
 GAP = 14
 # A closer look than the reference camera's: it sees exactly a sphere of radius 0.6 at the usual distance.
-CLOSE_FOVY = 36.0
+CLOSE_FOVY = PRIOR_FOVY
 
 
 def framed(thing: Mesh | Gaussians) -> Mesh | Gaussians:
@@ -100,38 +100,47 @@ def views_sheet(frames: list[Tensor]) -> Tensor:
     return contact_sheet(frames, labels, columns=4 if len(frames) <= 12 else None)
 
 
-def preview_sheet(rgba: Tensor, mesh: Mesh, elevation: float, size: int = 320) -> Tensor:
+def preview_sheet(rgba: Tensor | None, mesh: Mesh, elevation: float, size: int = 320, azimuth: float = 0.0) -> Tensor:
     """The sheet that shows a finished asset at a glance: [H,W,3] in [0,1].
 
     Args:
-        rgba: [S,S,4] the prepared picture, straight alpha, framed as the reference camera sees it.
+        rgba: [S,S,4] the prepared picture, straight alpha, framed as the reference camera sees it; None without one.
         mesh: the asset, standing as it was pictured, with uv and albedo.
-        elevation: of the reference camera, degrees.
+        elevation, azimuth: of the reference camera, degrees.
         size: side of each panel in pixels.
     """
-    share = math.tan(math.radians(CLOSE_FOVY) / 2) / math.tan(math.radians(DEFAULT_FOVY) / 2)
-    margin = round(rgba.shape[0] * (1 - share) / 2)
-    inside = rgba[margin : rgba.shape[0] - margin, margin : rgba.shape[1] - margin]
-    fovy = CLOSE_FOVY if float(inside[..., 3].sum()) >= 0.999 * float(rgba[..., 3].sum()) else DEFAULT_FOVY
-    picture = inside if fovy == CLOSE_FOVY else rgba
+    picture, fovy = (None, CLOSE_FOVY) if rgba is None else _framed(rgba)
     farthest = float(mesh.vertices.norm(dim=1).max())
     distance = max(DEFAULT_RADIUS, farthest / math.sin(math.radians(fovy) / 2))
 
     def turned(azimuth: float, shaded: bool = False) -> Tensor:
         return render_view(mesh, orbit(azimuth, elevation, distance, fovy, size), shaded=shaded)
 
-    panels = {
-        "input": _resized(_over_panel(picture), size),
-        "front": render_view(mesh, orbit(0.0, elevation, DEFAULT_RADIUS, fovy, size)),
-        "turned 45°": turned(45),
-        "right, 90°": turned(90),
-        "back, 180°": turned(180),
-        "left, 270°": turned(270),
-        "shape": turned(-30, shaded=True),
+    panels = {}
+    if picture is not None:
+        panels["input"] = _resized(_over_panel(picture), size)
+        panels["same view"] = render_view(mesh, orbit(azimuth, elevation, DEFAULT_RADIUS, fovy, size))
+    panels |= {
+        "turned 45°": turned(azimuth + 45),
+        "right, 90°": turned(azimuth + 90),
+        "back, 180°": turned(azimuth + 180),
+        "left, 270°": turned(azimuth + 270),
+        "shape": turned(azimuth - 30, shaded=True),
     }
+    if picture is None:
+        panels = {"front": turned(azimuth), **panels}
     if mesh.albedo is not None:
         panels["texture"] = _resized(mesh.albedo, size)
     return contact_sheet(list(panels.values()), list(panels), columns=4)
+
+
+def _framed(rgba: Tensor) -> tuple[Tensor, float]:
+    """The middle of the picture and its field of view where that holds the whole object, else the picture."""
+    share = math.tan(math.radians(CLOSE_FOVY) / 2) / math.tan(math.radians(DEFAULT_FOVY) / 2)
+    margin = round(rgba.shape[0] * (1 - share) / 2)
+    inside = rgba[margin : rgba.shape[0] - margin, margin : rgba.shape[1] - margin]
+    whole = float(inside[..., 3].sum()) >= 0.999 * float(rgba[..., 3].sum())
+    return (inside, CLOSE_FOVY) if whole else (rgba, DEFAULT_FOVY)
 
 
 def _over_panel(rgba: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ def test_groups_must_be_rings(folder: Path) -> None:
     with pytest.raises(ValueError, match="groups of 4, got 1"):
         condition = prior.text_condition(Prompts("a chair"))
         prior.eps(torch.zeros(1, 4, 8, 8), torch.ones(1), random_orbit(1, generator), condition)
-    with pytest.raises(UserError, match="follows a prompt, not a picture"):
+    with pytest.raises(UserError, match="follows words"):
         prior.condition(torch.zeros(4, 8, 8), 0.0)
 
 

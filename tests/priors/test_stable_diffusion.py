@@ -262,7 +262,7 @@ def test_what_a_recipe_asks_before_it_starts(sd, floyd):
 
 
 def test_a_picture_is_refused(sd):
-    with pytest.raises(UserError, match="follows a prompt"):
+    with pytest.raises(UserError, match="follows words"):
         sd.condition(torch.zeros(4, 8, 8), 0.0)
 
 

@@ -13,18 +13,25 @@ from torch import Tensor
 
 from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, orbit
 from gaussmith.density import dreamgaussian as density
-from gaussmith.diffusion.schedule import CosineTime
+from gaussmith.diffusion.family import DISTILLATIONS
+from gaussmith.diffusion.guidance import Predictions
+from gaussmith.diffusion.prompts import Prompts
+from gaussmith.diffusion.schedule import CosineTime, eps_from_x0
 from gaussmith.events import StageFinished, Step, UserError
 from gaussmith.metrics import iou
 from gaussmith.picture import Prepared
 from gaussmith.recipes.dreamgaussian import PRESETS, Config, reference_figures, run
+from gaussmith.render.mesh import render_mesh
 from gaussmith.surface import check
+from gaussmith.train.subject import KnownView, Subject
+from gaussmith.train.texture import RefineConfig
+from gaussmith.views import OrbitView
 
 RADII = torch.tensor([0.45, 0.3, 0.35])
 
 SMALL = Config(
     steps=60, views=2, points=800, max_gaussians=1500, sizes=((0.0, 1),), reference_size=96, resolution=48,
-    max_faces=1500, texture_size=128, refine_steps=4, refine_size=2, save_every=20,
+    max_faces=1500, texture_size=128, refine=RefineConfig(steps=4, size=2), save_every=20,
     densify=density.Config(start=20, every=20),
 )  # fmt: skip
 
@@ -33,9 +40,16 @@ class Ellipsoid:
     """An oracle for an ellipsoid coloured by position: rays are intersected with it in closed form."""
 
     name, size, schedule, guidance_scale, device = "ellipsoid", 32, CosineTime(), 1.0, torch.device("cpu")
+    sees_alpha, bounded, group = True, True, 1
 
-    def condition(self, reference: Tensor, elevation: float) -> None:
+    def __init__(self, front: float = 0.0) -> None:
+        self.front = front  # azimuth of the reference: what the prior is told counts from there
+
+    def condition(self, reference: Tensor, elevation: float, prompts: Any = None, on_event: Any = None) -> None:
         assert reference.shape[0] == 4
+
+    def text_condition(self, prompts: Any, on_event: Any = None) -> None:
+        assert prompts.text
 
     def encode(self, pictures: Tensor) -> Tensor:
         return F.interpolate(pictures, size=(self.size, self.size), mode="area") * 2 - 1
@@ -44,7 +58,12 @@ class Ellipsoid:
         return clean * 0.5 + 0.5
 
     def predict(self, noisy: Tensor, t: Tensor, views: Any, condition: Any, guidance_scale: float) -> Tensor:
-        return picture(views.camera(4 * self.size, PRIOR_FOVY), self.size).permute(0, 3, 1, 2) * 2 - 1
+        turned = replace(views, azimuth=views.azimuth + self.front)
+        return picture(turned.camera(4 * self.size, PRIOR_FOVY), self.size).permute(0, 3, 1, 2) * 2 - 1
+
+    def eps(self, noisy: Tensor, t: Tensor, views: Any, condition: Any) -> Predictions:
+        eps = eps_from_x0(noisy, self.predict(noisy, t, views, condition, 1.0), self.schedule.level(t))
+        return Predictions(eps, eps)
 
 
 def picture(camera: Any, size: int) -> Tensor:
@@ -61,16 +80,20 @@ def picture(camera: Any, size: int) -> Tensor:
     return F.interpolate(rgba, size=(size, size), mode="area").permute(0, 2, 3, 1)
 
 
-def prepared(elevation: float) -> Prepared:
-    rgba = picture(orbit(0.0, elevation, width=512), 128)[0]
+def known(azimuth: float, elevation: float) -> KnownView:
+    rgba = picture(orbit(azimuth, elevation, width=512), 128)[0]
     rgba = torch.cat([rgba[..., :3] / rgba[..., 3:].clamp_min(1e-6), rgba[..., 3:]], dim=-1)
-    return Prepared(rgba, DEFAULT_FOVY, 1.0, (0.0, 0.0), (128, 128), True, "alpha")
+    return KnownView(Prepared(rgba, DEFAULT_FOVY, 1.0, (0.0, 0.0), (128, 128), True, "alpha"), azimuth, elevation)
+
+
+def subject(elevation: float) -> Subject:
+    return Subject((known(0.0, elevation),))
 
 
 @pytest.fixture(scope="module")
 def result():
     events: list[Any] = []
-    return run(SMALL, prepared(20.0), Ellipsoid(), 20.0, events.append), events
+    return run(SMALL, subject(20.0), Ellipsoid(), events.append), events
 
 
 def test_shape_stands_as_pictured(result):
@@ -82,8 +105,6 @@ def test_shape_stands_as_pictured(result):
     # Turned views too, against closed form: not a front that merely looks right.
     for azimuth in (90.0, 180.0, 300.0):
         camera = orbit(azimuth, 0.0, width=128)
-        from gaussmith.render.mesh import render_mesh
-
         alpha = render_mesh(made.mesh, camera).alpha[0]
         assert float(iou(alpha, picture(orbit(azimuth, 0.0, width=512), 128)[0, ..., 3:])) > 0.85
 
@@ -107,9 +128,9 @@ def same(a: Any, b: Any) -> bool:
 
 def test_same_seed_same_bytes_other_seed_other(result):
     made, _ = result
-    again = run(SMALL, prepared(20.0), Ellipsoid(), 20.0)
+    again = run(SMALL, subject(20.0), Ellipsoid())
     assert same(made, again)
-    other = run(replace(SMALL, seed=1, steps=20, refine_steps=1), prepared(20.0), Ellipsoid(), 20.0)
+    other = run(replace(SMALL, seed=1, steps=20, refine=RefineConfig(steps=1, size=2)), subject(20.0), Ellipsoid())
     assert not same(made, other)
 
 
@@ -124,9 +145,9 @@ def test_killed_and_resumed_equals_uninterrupted(result, tmp_path, stage, at):
             raise Stop
 
     with pytest.raises(Stop):
-        run(SMALL, prepared(20.0), Ellipsoid(), 20.0, interrupt, tmp_path)
+        run(SMALL, subject(20.0), Ellipsoid(), interrupt, tmp_path)
     seen: list[Any] = []
-    resumed = run(SMALL, prepared(20.0), Ellipsoid(), 20.0, seen.append, tmp_path, resume=True)
+    resumed = run(SMALL, subject(20.0), Ellipsoid(), seen.append, tmp_path, resume=True)
     first = next(e for e in seen if isinstance(e, Step))
     assert first.step > 40 or first.stage == "refine"
     assert same(result[0], resumed)
@@ -138,17 +159,19 @@ def test_resume_refuses_other_settings(tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        run(SMALL, prepared(20.0), Ellipsoid(), 20.0, interrupt, tmp_path)
+        run(SMALL, subject(20.0), Ellipsoid(), interrupt, tmp_path)
     with pytest.raises(UserError, match="other settings"):
-        run(replace(SMALL, seed=5), prepared(20.0), Ellipsoid(), 20.0, checkpoint_dir=tmp_path, resume=True)
+        run(replace(SMALL, seed=5), subject(20.0), Ellipsoid(), checkpoint_dir=tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 61])
 def test_any_number_of_steps_is_valid(steps):
     """Odd counts leave no half-done interval that prunes everything; the empty shape of few steps is a clear error."""
-    config = replace(SMALL, steps=steps, points=200, resolution=24, refine_steps=1, texture_size=64)
+    config = replace(
+        SMALL, steps=steps, points=200, resolution=24, refine=RefineConfig(steps=1, size=2), texture_size=64
+    )
     try:
-        made = run(config, prepared(0.0), Ellipsoid(), 0.0)
+        made = run(config, subject(0.0), Ellipsoid())
     except UserError as error:
         assert steps < 10, error
     else:
@@ -164,6 +187,71 @@ def test_presets_are_ordered_by_effort():
 
 def test_reference_figures_see_a_wrong_pose(result):
     made, _ = result
-    right = reference_figures(made.mesh, made.prepared, 20.0)
-    wrong = reference_figures(made.mesh, made.prepared, -40.0)
+    right = reference_figures(made.mesh, known(0.0, 20.0))
+    wrong = reference_figures(made.mesh, replace(known(0.0, 20.0), elevation=-40.0))
     assert right["psnr"] > wrong["psnr"] + 3
+
+
+SHORT = replace(SMALL, steps=24, resolution=32, refine=RefineConfig(steps=1, size=2), texture_size=64)
+
+
+class Shift:
+    """A trainable difference from the ellipsoid's own prediction: one number."""
+
+    def __init__(self, prior: Ellipsoid) -> None:
+        self.prior, self.value = prior, torch.zeros(1, requires_grad=True)
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"value": self.value}
+
+    def variational_eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, null: bool = False) -> Tensor:
+        return self.prior.eps(noisy, t, views, condition).cond + self.value
+
+
+class Trainable(Ellipsoid):
+    def trainable(self, seed: int) -> Shift:
+        return Shift(self)
+
+
+@pytest.mark.parametrize("name", DISTILLATIONS)
+def test_every_distillation_runs_and_resumes(name, tmp_path):
+    config = replace(SHORT, distillation=name)
+    whole = run(config, subject(0.0), Trainable())
+    assert check(whole.mesh).valid
+
+    def interrupt(event: Any) -> None:
+        if isinstance(event, Step) and event.step == 22:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(config, subject(0.0), Trainable(), interrupt, tmp_path)
+    assert same(whole, run(config, subject(0.0), Trainable(), checkpoint_dir=tmp_path, resume=True))
+
+
+def test_what_trains_a_network_needs_one():
+    with pytest.raises(UserError, match="sds, csd or ism"):
+        run(replace(SHORT, distillation="vsd"), subject(0.0), Ellipsoid())
+
+
+def test_words_alone_make_the_object():
+    made = run(SMALL, Subject(prompts=Prompts("an ellipsoid")), Ellipsoid())
+    assert check(made.mesh).valid and made.report["prompt"] == "an ellipsoid" and made.report["reference"] is None
+    for azimuth in (0.0, 90.0, 200.0):
+        alpha = render_mesh(made.mesh, orbit(azimuth, 0.0, width=128)).alpha[0]
+        assert float(iou(alpha, picture(orbit(azimuth, 0.0, width=512), 128)[0, ..., 3:])) > 0.8
+
+
+def test_several_known_views_are_all_obeyed():
+    """From angles other than the front's: the reference stands at 40 degrees, and the prior counts from there."""
+    views = (known(40.0, 10.0), known(160.0, 30.0), known(-90.0, 0.0))
+    made = run(SMALL, Subject(views), Ellipsoid(front=40.0))
+    assert len(made.report["views"]) == 3
+    assert all(figures["iou"] > 0.9 and figures["psnr"] > 21 for figures in made.report["views"])
+
+
+def test_a_prior_for_pictures_only_says_so():
+    class Picture(Ellipsoid):
+        text_condition = property()
+
+    with pytest.raises(UserError, match="gaussmith image"):
+        run(SHORT, Subject(prompts=Prompts("an ellipsoid")), Picture())

@@ -154,5 +154,5 @@ def test_the_surface_takes_a_known_outline() -> None:
         face = rasterize_mesh(mesh.vertices, mesh.faces, camera).face[0] >= 0
         return silhouette.iou(face.numpy(), alpha.numpy())
 
-    plain, fitted = drawn_iou(), drawn_iou(trusted=(camera, wanted))
+    plain, fitted = drawn_iou(), drawn_iou(trusted=[(camera, wanted)])
     assert plain < 0.9 < 0.95 < fitted

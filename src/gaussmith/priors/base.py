@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
+from gaussmith.events import OnEvent, ignore
 
 if TYPE_CHECKING:
     from gaussmith.diffusion.guidance import Predictions
+    from gaussmith.diffusion.prompts import Prompts
     from gaussmith.diffusion.schedule import Schedule
     from gaussmith.views import OrbitView
 
@@ -30,6 +32,9 @@ class Prior(Protocol):
         schedule: its noise levels; times t run from 0 (clean) to 1 (noise).
         guidance_scale: its default classifier-free-guidance scale, in the convention null + s (cond - null).
         device: where its tensors live.
+        sees_alpha: whether it noises RGBA; else pictures reach it opaque, on a background.
+        bounded: whether what it noises lies in [-1,1] (pixels, not latents), so that x0 may be clipped there.
+        group: how many views it denoises together: 1, or 4 a quarter turn apart (`views.four_view_ring`).
     """
 
     name: str
@@ -37,9 +42,15 @@ class Prior(Protocol):
     schedule: Schedule
     guidance_scale: float
     device: torch.device
+    sees_alpha: bool
+    bounded: bool
+    group: int
 
-    def condition(self, reference: Tensor, elevation: float) -> Any:
-        """Digest the reference picture [4,H,W] (premultiplied RGBA in [0,1], prior frame, degrees) once a job."""
+    def condition(
+        self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
+    ) -> Any:
+        """Digest the reference picture [4,H,W] (premultiplied RGBA in [0,1], prior frame, degrees) once a job; words
+        too, if it reads any. What it cannot use it tells `on_event`."""
         ...
 
     def encode(self, pictures: Tensor) -> Tensor:
@@ -103,3 +114,16 @@ def crop_to_prior(picture: Tensor, fovy: float = DEFAULT_FOVY) -> Tensor:
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     grid = torch.stack([x, y], dim=-1)[None]
     return torch.nn.functional.grid_sample(picture[None], grid, align_corners=False, padding_mode="zeros")[0]
+
+
+def place_in_frame(picture: Tensor, fovy: float = DEFAULT_FOVY, size: int = 512) -> Tensor:
+    """The inverse of `crop_to_prior`: a picture [C,h,h] of the prior's frame in the middle of a frame [C,size,size] of
+    vertical field of view `fovy`, bicubic, zero around; premultiplied, clamped to [0,1]."""
+    share = math.tan(math.radians(PRIOR_FOVY) / 2) / math.tan(math.radians(fovy) / 2)
+    centres = ((torch.arange(size, dtype=picture.dtype, device=picture.device) + 0.5) / size * 2 - 1) / share
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    grid = torch.stack([x, y], dim=-1)[None]
+    placed = torch.nn.functional.grid_sample(
+        picture[None], grid, mode="bicubic", align_corners=False, padding_mode="zeros"
+    )
+    return placed[0].clamp(0, 1)

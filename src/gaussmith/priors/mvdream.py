@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,15 +65,19 @@ class MVDream:
     """
 
     guidance_scale = 100.0  # DreamGaussian's public settings for score distillation
-    group = GROUP
+    sees_alpha, bounded, group = False, False, GROUP
 
     def __init__(self, net: Denoiser) -> None:
         self.net = net
         self.name, self.size, self.schedule, self.device = net.located.name, net.space.size, net.schedule, net.device
 
-    def condition(self, reference: Tensor, elevation: float) -> NoReturn:
-        """`UserError`: words only."""
-        raise UserError(f"the prior {self.name} follows a prompt, not a picture; use `gaussmith text` with it")
+    def condition(
+        self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
+    ) -> Words:
+        """The words alone: it sees no reference. `UserError` without words."""
+        if prompts is None:
+            raise UserError(f"the prior {self.name} follows words; say what the picture shows with --prompt")
+        return self.text_condition(prompts, on_event)
 
     def text_condition(self, prompts: Prompts, on_event: OnEvent = ignore) -> Words:
         """Embed what the user asked for; the cameras take the place of view words. The text encoder is let go."""

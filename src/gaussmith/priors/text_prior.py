@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from gaussmith.diffusion.guidance import Predictions, guide
 from gaussmith.diffusion.prompts import PERP_NEG_VIEWS, VIEWS, Prompts, perp_neg_weights, view_weights
 from gaussmith.diffusion.schedule import Level, NoiseSchedule, eps_from_v, eps_from_x0, x0_from_eps
 from gaussmith.events import OnEvent, UserError, ignore
+from gaussmith.priors.base import Trainable
 from gaussmith.priors.files import weight_files
 from gaussmith.priors.networks import weight_bytes
 from gaussmith.priors.pictures import Background, Latents, Pixels
@@ -107,9 +108,17 @@ class TextPrior:
 
     def condition(
         self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
-    ) -> NoReturn:
-        """`UserError`: words only."""
-        raise UserError(f"the prior {self.name} follows a prompt, not a picture; use `gaussmith text` with it")
+    ) -> TextCondition:
+        """The words alone: it sees no reference. `UserError` without words."""
+        if prompts is None:
+            raise UserError(f"the prior {self.name} follows words; say what the picture shows with --prompt")
+        return self.text_condition(prompts, on_event=on_event)
+
+    def trainable(self, seed: int) -> Trainable:
+        """A network to train beside it: an adapter in its denoiser, see `lora.attach_lora`."""
+        from gaussmith.priors.lora import attach_lora
+
+        return attach_lora(self, seed=seed)
 
     def text_condition(self, prompts: Prompts, smooth: bool = True, on_event: OnEvent = ignore) -> TextCondition:
         """Embed the prompt with the words of each view, once a job; each distinct text is embedded once a prior.

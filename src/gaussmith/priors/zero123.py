@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from gaussmith.camera import DEFAULT_FOVY, DEFAULT_RADIUS, PRIOR_FOVY
 from gaussmith.diffusion.guidance import Predictions
-from gaussmith.events import UserError
+from gaussmith.diffusion.prompts import Prompts
+from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.priors.denoiser import Denoiser, look, read
 from gaussmith.priors.hub import Located
 from gaussmith.priors.networks import load_diffusers, load_module, model_config
@@ -49,14 +50,19 @@ class Zero123:
     """
 
     guidance_scale = 5.0  # DreamGaussian's and threestudio's public settings
+    sees_alpha, bounded, group = False, False, 1
 
     def __init__(self, net: Denoiser, project: nn.Module, stable: bool) -> None:
         self.net, self.project, self.stable = net, project, stable
         self.name, self.size, self.schedule, self.device = net.located.name, net.space.size, net.schedule, net.device
         self._inner = inner_side(self.size)
 
-    def condition(self, reference: Tensor, elevation: float) -> Condition:
+    def condition(
+        self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
+    ) -> Condition:
         """See `Prior.condition`; the reference is seen on white. The image encoder is let go after it."""
+        if prompts is not None:
+            on_event(Warned(f"The prior {self.name} reads no words; it goes on with the picture alone."))
         framed = self._framed(reference[None].to(self.device, torch.float32))
         embedding = look(self.net, "CLIPVisionModelWithProjection", over(framed), lambda out: out.image_embeds)
         with torch.no_grad():

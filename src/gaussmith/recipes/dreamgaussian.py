@@ -1,18 +1,18 @@
-"""One picture becomes a textured mesh: DreamGaussian (Tang et al. 2023, arXiv 2309.16653).
+"""A picture, several, or a prompt become a textured mesh: DreamGaussian (Tang et al. 2023, arXiv 2309.16653).
 
-    stage 1   Gaussians from a grey ball, by score distillation from novel views and the error of the reference view,
+    stage 1   Gaussians from a grey ball, by score distillation from novel views and the error of the known views,
               cloned, split and pruned as they go
     mesh      iso-surface of their density, cleaned, decimated, watertight
     texture   unwrapped, coloured from 26 renders of the Gaussians
     stage 2   the texture refined: a view is rendered, noised a little, denoised by the prior, and the texture moved
-              towards the result; the reference view by its plain error
+              towards the result; the known views by their plain error
 
 Departures from the paper are listed with their reasons in docs/method.md; each has a number in `Config`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,27 +25,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith.asset import save_asset
-from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, Camera, orbit
+from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, Camera, concat
 from gaussmith.density import dreamgaussian as density
-from gaussmith.diffusion.distill import annealed_timestep, denoise_at_strength, sds_gradient, sds_loss, sds_weight
-from gaussmith.diffusion.schedule import add_noise, eps_from_x0
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, Warned, ignore
+from gaussmith.diffusion.distill import denoise_at_strength, sds_loss
+from gaussmith.diffusion.family import (
+    CSD,
+    DISTILLATIONS,
+    DSD,
+    Distillation,
+    DistillationName,
+    distillation_gradient,
+    with_scale,
+)
+from gaussmith.diffusion.timesteps import Annealed, Timesteps
+from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
 from gaussmith.gaussians import Gaussians, in_ball
 from gaussmith.mesh import Mesh
 from gaussmith.metrics import iou, psnr
-from gaussmith.picture import Prepared
-from gaussmith.priors.base import Prior, crop_to_prior
+from gaussmith.priors.base import EpsPrior, Trainable
 from gaussmith.render.mesh import render_mesh
-from gaussmith.render.splat import rasterize
+from gaussmith.render.splat import Render, rasterize
 from gaussmith.surface import check, extract_mesh
-from gaussmith.texture import refine
-from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.bake_splat import texture_from_gaussians
-from gaussmith.texture.seams import equalise_seams, seam_error
+from gaussmith.texture.seams import seam_error
 from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
 from gaussmith.train.schedules import log_lerp, staged
-from gaussmith.views import elevation_range, random_orbit, stratified_orbit
+from gaussmith.train.subject import KnownView, Subject, tell
+from gaussmith.train.texture import RefineConfig, refine_texture
+from gaussmith.train.variational import Learner, sources
+from gaussmith.views import OrbitView, elevation_range, four_view_ring, stratified_orbit
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,9 @@ class Config:
         position_rate: first and last rate of the positions, times the paper's spatial scale of 10.
         color_rate, opacity_rate, scale_rate, rotation_rate: Adam's rates.
         sizes: (from progress, picture side) of the novel renders, in multiples of the prior's own side.
-        t_max, t_min: first and last bound of the annealed time (paper: 0.98 and 0.02; below 0.5 a 64-pixel prior only
-            repeats the noise that it is shown). guidance_scale: None for the prior's own.
+        distillation: which score distillation (paper: sds), see `diffusion.family`. times: noise times of stage 1
+            (paper: 0.98 down to 0.02; below 0.5 a 64-pixel prior only repeats the noise that it is shown).
+        guidance_scale: None for the prior's own. max_gradient: bound of each view's distillation gradient, a norm.
         sds_weight: of the distillation loss, which is summed over the prior's pixels.
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
@@ -68,9 +78,7 @@ class Config:
         densify: density control.
         resolution, smoothing, min_component, max_faces: of the surface, see `extract_mesh` (paper: parts under 0.2 of
             the diameter are dropped; real ones that hang by a thread are over 0.1). texture_size: side of the texture.
-        refine_steps, refine_rate: of stage 2. refine_size: side of its renders, in multiples of the prior's.
-        refine_strength: first and last noise time of stage 2 (paper: t 180 to 40 of 1,000).
-        refine_denoise: first and last number of denoising steps (paper: 10 to 3).
+        refine: stage 2.
         save_every: steps between checkpoints.
     """
 
@@ -85,10 +93,11 @@ class Config:
     opacity_rate: float = 0.05
     scale_rate: float = 0.005
     rotation_rate: float = 0.005
-    sizes: tuple[tuple[float, int], ...] = ((0.0, 1), (0.3, 2))
-    t_max: float = 0.9
-    t_min: float = 0.5
+    sizes: tuple[tuple[float, float], ...] = ((0.0, 1), (0.3, 2))
+    distillation: DistillationName = "sds"
+    times: Timesteps = field(default_factory=lambda: Annealed(0.9, 0.5))
     guidance_scale: float | None = None
+    max_gradient: float | None = None
     sds_weight: float = 1.0
     reference_size: int = 384
     reference_rgb: float = 10_000.0
@@ -99,21 +108,30 @@ class Config:
     min_component: float = 0.1
     max_faces: int = 20_000
     texture_size: int = 1024
-    refine_steps: int = 50
-    refine_rate: float = 0.5
-    refine_size: int = 4
-    refine_strength: tuple[float, float] = (0.18, 0.04)
-    refine_denoise: tuple[int, int] = (10, 3)
+    refine: RefineConfig = field(default_factory=RefineConfig)
     save_every: int = 100
 
 
 PRESETS: dict[str, Config] = {
-    "draft": Config(steps=170, points=4000, reference_size=256, max_faces=10_000, texture_size=512, refine_steps=10),
+    "draft": Config(
+        steps=170, points=4000, reference_size=256, max_faces=10_000, texture_size=512, refine=RefineConfig(steps=10)
+    ),
     "standard": Config(),
     "fine": Config(
         steps=800, views=4, max_gaussians=60_000, resolution=192, smoothing=15, max_faces=60_000, texture_size=2048
     ),
 }
+
+
+def for_prior(config: Config, prior: EpsPrior) -> Config:
+    """The preset with the paper's own numbers where ours were chosen for a small RGBA prior: noise times, sizes of the
+    renders (shares of a side of 256 pixels or more), and the size of stage 2's."""
+    if prior.sees_alpha:
+        return config
+    config = replace(config, times=Annealed(), views=max(config.views, prior.group))
+    if prior.size < 256:
+        return config
+    return replace(config, sizes=((0.0, 0.25), (0.3, 0.5), (0.6, 1.0)), refine=replace(config.refine, size=1.0))
 
 
 # What density control and the optimiser did over a run, in the report's words.
@@ -122,20 +140,24 @@ _COUNTED = ("cloned", "split", "pruned", "mended", "removed", "bad_gradients")
 
 @dataclass
 class Result:
-    """What a run made: the Gaussians, the textured mesh, the prepared picture and the report."""
+    """What a run made: the Gaussians, the textured mesh, what it was made from, and the report."""
 
     gaussians: Gaussians
     mesh: Mesh
-    prepared: Prepared
-    elevation: float
+    subject: Subject
     report: dict[str, Any]
 
     def save(self, folder: str | Path, name: str = "object") -> list[Path]:
         """Write NAME.glb, NAME.ply, preview.png, turntable.mp4 and report.json; see `asset.save_asset`."""
+        first = self.subject.views[0] if self.subject.views else None
         return save_asset(
-            folder, name, gaussians=self.gaussians, mesh=self.mesh, rgba=self.prepared.rgba,
-            elevation=self.elevation, report=self.report,
+            folder, name, gaussians=self.gaussians, mesh=self.mesh, report=self.report,
+            rgba=first.prepared.rgba if first else None,
+            azimuth=first.azimuth if first else 0.0, elevation=first.elevation if first else TEXT_ELEVATION,
         )  # fmt: skip
+
+
+TEXT_ELEVATION = 15.0  # degrees, of the preview of something that nobody pictured
 
 
 @dataclass(frozen=True)
@@ -143,20 +165,22 @@ class _Job:
     """What every stage needs."""
 
     config: Config
-    prepared: Prepared
-    prior: Prior
-    elevation: float
+    subject: Subject
+    prior: EpsPrior
     condition: Any
     on_event: OnEvent
     store: Callable[..., None]
     facts: dict[str, Any]
 
+    @property
+    def scale(self) -> float:
+        return self.prior.guidance_scale if self.config.guidance_scale is None else self.config.guidance_scale
+
 
 def run(
     config: Config,
-    prepared: Prepared,
-    prior: Prior,
-    elevation: float = 0.0,
+    subject: Subject,
+    prior: EpsPrior,
     on_event: OnEvent = ignore,
     checkpoint_dir: Path | None = None,
     resume: bool = False,
@@ -164,14 +188,14 @@ def run(
     """The whole pipeline.
 
     Args:
-        prepared: the picture, 49.1-degree frame. elevation: of the camera that took it, degrees in [-80, 80].
+        subject: known views (49.1-degree frame, elevations in [-80, 80]), or words, or both.
         checkpoint_dir: where checkpoint.safetensors is kept while the work goes on; None keeps nothing.
         resume: go on from that checkpoint; the result has the same bytes as that of an uninterrupted run.
 
     Raises:
-        UserError: no surface came out, or the checkpoint is of other settings.
+        UserError: no surface came out, the checkpoint is of other settings, or the prior cannot do what is asked.
     """
-    settings = {"config": asdict(config), "elevation": elevation, "prior": prior.name, "picture": _digest(prepared)}
+    settings = {"config": asdict(config), "prior": prior.name, "subject": subject.describe()}
     path = None if checkpoint_dir is None else checkpoint_dir / "checkpoint.safetensors"
 
     saved = None
@@ -188,9 +212,7 @@ def run(
             meta = {"stage": stage, "step": step, "facts": facts}
             checkpoint.save(path, tensors, meta, config=settings, generators={"main": generator} if generator else None)
 
-    reference = crop_to_prior(_premultiplied(prepared).permute(2, 0, 1))
-    condition = prior.condition(reference, elevation)
-    job = _Job(config, prepared, prior, elevation, condition, on_event, store, facts)
+    job = _Job(config, subject, prior, tell(prior, subject, on_event), on_event, store, facts)
 
     if saved and stage != "gaussians":
         gaussians = Gaussians(**checkpoint.section("gaussians", saved.tensors))
@@ -208,22 +230,24 @@ def run(
                 max_faces=config.max_faces,
                 min_component=config.min_component,
                 smoothing=config.smoothing,
-                trusted=_silhouette(prepared, elevation),
+                trusted=[(view.camera(), view.prepared.rgba[None, ..., 3:]) for view in subject.views],
             )
         with _timed(job, "texture"):
             mesh, facts["coverage"] = texture_from_gaussians(mesh, gaussians, config.texture_size)
         store("refine", 0, _with_mesh(gaussians, mesh))
-    with _timed(job, "refine", config.refine_steps):
-        mesh = refine_texture(job, gaussians, mesh, saved if stage == "refine" else None)
+    with _timed(job, "refine", config.refine.steps):
+        mesh = refine(job, gaussians, mesh, saved if stage == "refine" else None)
     assert mesh.albedo is not None
     seams = seam_error(mesh.albedo, mesh)
+    figures = [reference_figures(mesh, view) for view in subject.views]
     report = {
         "settings": asdict(config),
         "seed": config.seed,
-        "elevation": elevation,
+        "elevation": subject.elevation,
         "prior": prior.name,
+        "prompt": None if subject.prompts is None else subject.prompts.text,
         "seconds": {k: round(v, 2) for k, v in facts["seconds"].items()},
-        "picture": prepared.report(),
+        "picture": subject.views[0].prepared.report() if subject.views else None,
         "gaussians": {"count": len(gaussians), **facts["density"]},
         "mesh": check(mesh).to_dict(),
         "texture": {
@@ -231,14 +255,15 @@ def run(
             "coverage": round(facts["coverage"], 4),
             "seam_levels": {"mean": round(seams.mean, 2), "p95": round(seams.p95, 2)},
         },
-        "reference": reference_figures(mesh, prepared, elevation),
+        "reference": figures[0] if figures else None,
+        "views": figures,
     }
-    return Result(gaussians, mesh, prepared, elevation, report)
+    return Result(gaussians, mesh, subject, report)
 
 
 def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
-    """Stage 1 (section 3.1): Gaussians by score distillation and the reference view."""
-    config, prior, counts = job.config, job.prior, job.facts["density"]
+    """Stage 1 (section 3.1): Gaussians by score distillation and the known views."""
+    config, subject, prior, counts = job.config, job.subject, job.prior, job.facts["density"]
     generator = torch.Generator().manual_seed(config.seed)
     gaussians = in_ball(config.points, config.ball, generator)
     rates = {
@@ -252,42 +277,53 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
         optimizer.restore(checkpoint.section("adam", saved.tensors))
         statistics = density.Statistics(**checkpoint.section("statistics", saved.tensors))
         generator, first = saved.generators["main"], saved.meta["step"]
+    method, learners = _method(job), _learners(job, saved)
 
-    heights = elevation_range(job.elevation)
-    target = _premultiplied(job.prepared).permute(2, 0, 1)[None]
-    size = config.reference_size
-    target = F.interpolate(target, size=(size, size), mode="area").permute(0, 2, 3, 1)
-    reference_camera = orbit(0.0, job.elevation, width=size)
-    scale = prior.guidance_scale if config.guidance_scale is None else config.guidance_scale
-    sizes = tuple((begin, side * prior.size) for begin, side in config.sizes)
+    heights, size = elevation_range(subject.elevation), config.reference_size
+    known_views = _known(subject, size)
+    sizes = tuple((begin, round(side * prior.size)) for begin, side in config.sizes)
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
         optimizer.rates["means"] = log_lerp(*config.position_rate, progress)
         for tensor in gaussians.tensors().values():
             tensor.requires_grad_()
 
-        # Novel views: w(t) (eps_pred - eps) pulls the RGBA renders towards what the prior expects there.
+        # Novel views: w(t) (eps_pred - eps) pulls the renders towards what the prior expects there.
         side = staged(sizes, progress)
-        views = stratified_orbit(config.views, generator, heights, fovy=PRIOR_FOVY, size=side)
+        if prior.group == 1:
+            views = stratified_orbit(config.views, generator, heights, fovy=PRIOR_FOVY, size=side)
+        else:
+            views = four_view_ring(generator, heights, fovy=PRIOR_FOVY, size=side)
         novel = rasterize(gaussians, views.camera(), geometry=False)
-        latents = prior.encode(torch.cat([novel.rgb, novel.alpha], dim=-1).permute(0, 3, 1, 2).to(prior.device))
-        t = torch.full((len(views),), annealed_timestep(step, config.steps, config.t_max, config.t_min))
-        level = prior.schedule.level(t)
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        noisy = add_noise(latents.detach(), noise, level)
-        clean = prior.predict(noisy, t.to(prior.device), views, job.condition, scale)
-        gradient = sds_gradient(eps_from_x0(noisy, clean, level), noise, sds_weight(level))
+        latents = prior.encode(_shown(prior, novel, generator))
+        t = config.times.at(step, config.steps, generator, len(views))
+        told = subject.relative(views)
+        asked = sources(prior, told, job.condition, learners)
+        gradient = distillation_gradient(
+            method,
+            asked,
+            latents,
+            t,
+            prior.schedule,
+            generator,
+            max_norm=math.inf if config.max_gradient is None else config.max_gradient,
+        )
         loss = config.sds_weight * sds_loss(latents, gradient).to(novel.rgb.device)
+        _teach(job, learners, latents, told, progress, generator)
 
-        # The reference view, growing in weight as the shape settles.
-        known = rasterize(gaussians, reference_camera, geometry=False)
-        # On white and on black at once: on white alone, a hole in a white wall would cost nothing.
-        color, alpha = known.rgb - target[..., :3], known.alpha - target[..., 3:]
-        rgb_error = 0.5 * (color.square().mean() + (color - alpha).square().mean())
-        loss = loss + progress * (config.reference_rgb * rgb_error + config.reference_alpha * alpha.square().mean())
+        # The known views, growing in weight as the shape settles.
+        drawn = [(novel, side, len(views))]
+        if known_views is not None:
+            cameras, target = known_views
+            known = rasterize(gaussians, cameras, geometry=False)
+            drawn.append((known, size, len(subject.views)))
+            # On white and on black at once: on white alone, a hole in a white wall would cost nothing.
+            color, alpha = known.rgb - target[..., :3], known.alpha - target[..., 3:]
+            rgb_error = 0.5 * (color.square().mean() + (color - alpha).square().mean())
+            loss = loss + progress * (config.reference_rgb * rgb_error + config.reference_alpha * alpha.square().mean())
         loss.backward()
 
-        for render, width, share in ((novel, side, len(views)), (known, size, 1)):
+        for render, width, share in drawn:
             if render.means2d.grad is not None:
                 statistics = density.accumulate(statistics, render.means2d.grad, render.radii, width, width, share)
         counts["bad_gradients"] += optimizer.step(gaussians.tensors())
@@ -305,87 +341,109 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
             state = checkpoint.with_prefix("gaussians", gaussians.tensors())
             state |= checkpoint.with_prefix("adam", optimizer.state())
             state |= checkpoint.with_prefix("statistics", vars(statistics))
+            for name, learner in learners.items():
+                state |= checkpoint.with_prefix(name, learner.state())
             job.store("gaussians", step, state, generator)
     gaussians, _ = density.prune_faint(gaussians.select(gaussians.finite()), config.densify)
     return gaussians
 
 
-def refine_texture(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkpoint | None = None) -> Mesh:
-    """Stage 2 (section 3.3): the texture towards denoised renders of itself, and the reference picture; fixed shape."""
-    config, prior = job.config, job.prior
-    assert mesh.albedo is not None
-    texture, first = mesh.albedo, 0
-    generator = torch.Generator().manual_seed(config.seed + 1)
+def _method(job: _Job) -> Distillation:
+    """The distillation at the job's guidance scale; x0 of pixels is kept within what a picture can be."""
+    method = with_scale(DISTILLATIONS[job.config.distillation](), job.scale)
+    if job.prior.bounded and not isinstance(method, (DSD, CSD)):
+        return replace(method, guidance=replace(method.guidance, quantile=0.0))
+    return method
+
+
+def _learners(job: _Job, saved: checkpoint.Checkpoint | None) -> dict[str, Learner]:
+    """The networks that the distillation trains beside the prior, as the checkpoint left them."""
+    names, prior = DISTILLATIONS[job.config.distillation].learns, job.prior
+
+    def trainable(seed: int) -> Trainable:
+        make: Callable[[int], Trainable] | None = getattr(prior, "trainable", None)
+        if make is None:
+            raise UserError(
+                f"{job.config.distillation} trains a network beside the prior, which the prior {prior.name} cannot; "
+                "use --distillation sds, csd or ism with it"
+            )
+        return make(seed)
+
+    learners = {name: Learner(trainable(job.config.seed + i)) for i, name in enumerate(names)}
+    for name, learner in learners.items():
+        if saved:
+            learner.restore(checkpoint.section(name, saved.tensors))
+    return learners
+
+
+def _teach(
+    job: _Job,
+    learners: dict[str, Learner],
+    latents: Tensor,
+    views: OrbitView,
+    progress: float,
+    generator: torch.Generator,
+) -> None:
+    """One step of each learner: the variational network on the renders, the expert on renders that the prior mended
+    (BSD: DreamCraft3D, Sun et al. 2023, section 4.3), ever less as the run goes on."""
+    for name, learner in learners.items():
+        clean = latents.detach()
+        if name == "expert":
+
+            def denoise(x: Tensor, t: Tensor) -> Tensor:
+                return job.prior.predict(x, t, views, job.condition, job.scale)
+
+            strength = 0.7 - 0.4 * progress
+            clean = denoise_at_strength(clean, strength, 5, denoise, job.prior.schedule, generator)
+        learner.step(clean, views, job.condition, job.prior.schedule, generator)
+
+
+def _shown(prior: EpsPrior, render: Render, generator: torch.Generator) -> Tensor:
+    """Renders [B,4,H,W] as the prior is to see them: premultiplied RGBA, or on white or black by chance if it sees no
+    alpha (the paper's half and half)."""
+    rgb, alpha = render.rgb, render.alpha
+    if not prior.sees_alpha:
+        white = torch.rand(1, generator=generator) < 0.5
+        rgb, alpha = rgb + white.to(rgb) * (1 - alpha), torch.ones_like(alpha)
+    return torch.cat([rgb, alpha], dim=-1).permute(0, 3, 1, 2).to(prior.device)
+
+
+def _known(subject: Subject, size: int) -> tuple[Camera, Tensor] | None:
+    """Cameras of the known views at that size, and the pictures [K,size,size,4], premultiplied."""
+    if not subject.views:
+        return None
+    pictures = torch.stack([view.premultiplied().permute(2, 0, 1) for view in subject.views])
+    target = F.interpolate(pictures, size=(size, size), mode="area").permute(0, 2, 3, 1)
+    return concat([view.camera(size) for view in subject.views]), target
+
+
+def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkpoint | None = None) -> Mesh:
+    """Stage 2 (section 3.3), see `train.texture`; goes on from a checkpoint and keeps some."""
+    config = job.config
+    generator, first = torch.Generator().manual_seed(config.seed + 1), 0
     if saved and saved.meta["step"]:
         generator, first = saved.generators["main"], saved.meta["step"]
-    heights = elevation_range(job.elevation)
-    scale = prior.guidance_scale if config.guidance_scale is None else config.guidance_scale
-    side = config.refine_size * prior.size
-    reference = _premultiplied(job.prepared)[None]
-    known = refine.View(mesh, orbit(0.0, job.elevation, width=reference.shape[1]))
-    for step in range(first + 1, config.refine_steps + 1):
-        progress = step / config.refine_steps
-        strength = config.refine_strength[0] + (config.refine_strength[1] - config.refine_strength[0]) * progress
-        steps = round(config.refine_denoise[0] + (config.refine_denoise[1] - config.refine_denoise[0]) * progress)
-        views = random_orbit(1, generator, heights, fovy=PRIOR_FOVY, size=side)
-        seen = refine.View(mesh, views.camera())
-        latents = prior.encode(seen.render(texture).permute(0, 3, 1, 2).to(prior.device))
 
-        def denoise(x: Tensor, t: Tensor, views: Any = views) -> Tensor:
-            return prior.predict(x, t, views, job.condition, scale)
+    def on_step(step: int, loss: float, texture: Tensor, generator: torch.Generator) -> None:
+        job.on_event(Step("refine", step, {"loss": loss}))
+        if step % config.save_every == 0 and step < config.refine.steps:
+            job.store("refine", step, _with_mesh(gaussians, mesh.with_(albedo=texture)), generator)
 
-        clean = denoise_at_strength(latents, strength, steps, denoise, prior.schedule, generator)
-        # Only what the prior's resolution shows is compared: detail finer than its pixels is not its to judge.
-        change = (prior.decode(clean) - prior.decode(latents.detach())).cpu()
-        change = F.interpolate(change, size=(side, side), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
-        # Where the prior sees background or a border, a colour difference is one of shape, and shape is fixed.
-        inside = F.interpolate(latents.detach()[:, 3:].cpu() * 0.5 + 0.5, size=(side, side), mode="bilinear")[:, 0]
-        weight = seen.covered * (inside > 0.98)
-        novel = refine.scatter(seen, change[..., :3], _spread(seen, weight), config.texture_size)
-        texture = refine.step(texture, novel, config.refine_rate)
-
-        opaque = (reference[..., 3] > 0.98) & known.covered
-        missing = reference[..., :3] - known.render(texture)[..., :3]
-        texture = refine.step(texture, refine.scatter(known, missing, _spread(known, opaque), config.texture_size), 1.0)
-        job.on_event(Step("refine", step, {"loss": float(change.square().mean())}))
-        if step % config.save_every == 0 and step < config.refine_steps:
-            state = _with_mesh(gaussians, mesh.with_(albedo=texture))
-            job.store("refine", step, state, generator)
-    # Views meet at chart borders: what stage 2 moved on one side only is evened out again.
-    return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, config.texture_size)))
+    return refine_texture(
+        mesh, job.subject, job.prior, job.condition, config.refine, job.scale, on_step, first, generator
+    )
 
 
-def _spread(view: refine.View, mask: Tensor) -> Tensor:
-    """Pixel weights [B,H,W]: the paper's view-cosine limit of 0.5 as a ramp, so that its border leaves no seam."""
-    weight = torch.zeros(view.covered.shape)
-    weight[view.covered] = ((view.cosine - 0.2) / 0.4).clamp(0, 1)
-    return weight * mask
-
-
-def reference_figures(mesh: Mesh, prepared: Prepared, elevation: float) -> dict[str, float]:
-    """PSNR (dB, on white) and IoU of the unlit mesh from the reference camera against the prepared picture."""
-    target = _premultiplied(prepared)[None]
-    view = render_mesh(mesh, orbit(0.0, elevation, width=target.shape[1]), background=torch.ones(3))
+def reference_figures(mesh: Mesh, view: KnownView) -> dict[str, float]:
+    """PSNR (dB, on white) and IoU of the unlit mesh from the camera of a known view against its picture."""
+    target = view.premultiplied()[None]
+    seen = render_mesh(mesh, view.camera(), background=torch.ones(3))
     on_white = target[..., :3] + 1 - target[..., 3:]
     return {
-        "psnr": round(float(psnr(view.rgb, on_white)), 3),
-        "iou": round(float(iou(view.alpha, target[..., 3:])), 4),
+        "psnr": round(float(psnr(seen.rgb, on_white)), 3),
+        "iou": round(float(iou(seen.alpha, target[..., 3:])), 4),
         "fovy": DEFAULT_FOVY,
     }
-
-
-def _silhouette(prepared: Prepared, elevation: float) -> tuple[Camera, Tensor]:
-    """The reference camera and the picture's alpha [1,S,S,1]."""
-    return orbit(0.0, elevation, width=prepared.rgba.shape[1]), prepared.rgba[None, ..., 3:]
-
-
-def _premultiplied(prepared: Prepared) -> Tensor:
-    rgba = prepared.rgba
-    return torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], dim=-1)
-
-
-def _digest(prepared: Prepared) -> str:
-    return hashlib.sha256(prepared.rgba.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _with_mesh(gaussians: Gaussians, mesh: Mesh) -> dict[str, Tensor]:

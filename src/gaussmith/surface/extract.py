@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -37,7 +37,7 @@ def extract_mesh(
     smoothing: int = 0,
     cameras: Camera | None = None,
     alphas: torch.Tensor | None = None,
-    trusted: tuple[Camera, torch.Tensor] | None = None,
+    trusted: Sequence[tuple[Camera, torch.Tensor]] = (),
 ) -> Mesh:
     """The surface of the Gaussians: one or more closed, manifold, outward-facing shells, none inside another.
 
@@ -53,8 +53,8 @@ def extract_mesh(
             that is none of the object's: 10 rounds take off what is narrower than about 8 grid cells.
         cameras, alphas: views [B] and the alpha wanted in them [B,H,W,1], to choose the threshold by; by default ten
             views of the Gaussians, rendered here.
-        trusted: one camera and the alpha [1,H,W,1] known there: the picture that the Gaussians were made from. The
-            surface takes its outline, see `outline`.
+        trusted: cameras, each of one view, and the alpha [1,H,W,1] known there: the pictures that the Gaussians were
+            made from. The surface takes their outlines, see `outline`.
 
     Returns a Mesh whose `validity.check(...).valid` holds, in the Gaussians' world. Deterministic.
     Raises UserError if there is no density to speak of, or nothing above the threshold; ValueError for bad arguments.
@@ -79,8 +79,8 @@ def extract_mesh(
             "lower the threshold, or train longer so that the Gaussians become opaque."
         )
     query: Query = partial(density_query.density_at, field, grid)
-    if trusted is not None:
-        density, query = _with_outline(density, query, grid, threshold, *trusted)
+    for camera, alpha in trusted:
+        density, query = _with_outline(density, query, grid, threshold, camera, alpha)
     index, faces = _surface(density, threshold, min_component)
     start = grid.to_world(index)
     # Where the grid is too coarse for the density, the exact places may make a face degenerate: then the plain ones.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gaussmith.diffusion.guidance import Predictions
-from gaussmith.diffusion.schedule import CosineTime, cfg, eps_from_v, x0_from_v
-from gaussmith.events import UserError
+from gaussmith.diffusion.prompts import Prompts
+from gaussmith.diffusion.schedule import CosineTime, Schedule, cfg, eps_from_v, x0_from_v
+from gaussmith.events import OnEvent, UserError, Warned, ignore
+from gaussmith.priors.embedded.domain import Domain
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.views import OrbitView
@@ -25,6 +26,7 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 NO_WORDS = Vocabulary(())
 NO_WORDS = Vocabulary(())
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
+_DOMAIN = "domain."  # before the names of the tensors that are not the network's
 
 
 @dataclass(frozen=True)
@@ -43,31 +45,50 @@ class EmbeddedPrior:
 
     name = "embedded"
     size = 64
-    schedule = CosineTime()
+    schedule: Schedule = CosineTime()
     guidance_scale = 1.25  # chosen on validation objects; what is over 2 oversaturates
+    sees_alpha, bounded, group = True, True, 1
 
-    def __init__(self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS) -> None:
+    def __init__(
+        self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS, domain: Domain | None = None
+    ) -> None:
         self.network = network.eval()
         self.vocabulary = vocabulary
+        self.domain = domain  # None: nobody measured what pictures it learned from
         self.device = network.encoder_in.weight.device
 
     @torch.no_grad()
-    def condition(self, reference: Tensor, elevation: float, caption: str = "") -> Condition:
-        """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame; a caption if there is."""
+    def condition(
+        self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
+    ) -> Condition:
+        """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame."""
         signed = self.encode(reference[None].to(self.device))
         encoded = self.network.encode(signed, torch.tensor([float(elevation)], device=self.device))
+        caption = "" if prompts is None else prompts.text
+        self._tell_unknown(caption, on_event)
         return Condition(encoded, self.vocabulary.numbers([caption]).to(self.device))
 
-    def text_condition(self, caption: str) -> Condition:
-        """The condition of a caption alone. Words that are not in `vocabulary` count for nothing.
+    def text_condition(self, prompts: Prompts, on_event: OnEvent = ignore) -> Condition:
+        """The condition of words alone: `prompts.text`, for the camera is told to the network itself.
 
         Raises:
             UserError: it knows none of the words.
         """
-        numbers = self.vocabulary.numbers([caption]).to(self.device)
+        numbers = self.vocabulary.numbers([prompts.text]).to(self.device)
         if not bool(numbers.any()):
-            raise UserError(f"The embedded prior knows no word of {caption!r}; name a single object in plain words.")
+            raise UserError(
+                f"The embedded prior knows no word of {prompts.text!r}; name a single object in plain words, such as "
+                '"a red wooden chair".'
+            )
+        self._tell_unknown(prompts.text, on_event)
         return Condition(None, numbers)
+
+    def _tell_unknown(self, caption: str, on_event: OnEvent) -> None:
+        unknown = self.vocabulary.unknown(caption)
+        if unknown:
+            on_event(
+                Warned(f"The embedded prior does not know the words {', '.join(unknown)}; it goes on without them.")
+            )
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Area-average to 64x64 and scale to [-1,1]; differentiable."""
@@ -118,6 +139,8 @@ class EmbeddedPrior:
 def save_weights(prior: EmbeddedPrior, path: Path, notes: dict[str, str] | None = None) -> None:
     """Write the network as fp16 safetensors, its sizes and `notes` in the header; written beside and renamed."""
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in prior.network.state_dict().items()}
+    if prior.domain is not None:
+        tensors |= {_DOMAIN + k: v.float().contiguous() for k, v in vars(prior.domain).items()}
     metadata = {
         "format": "gaussmith-prior-1",
         "network": json.dumps(asdict(prior.network.config)),
@@ -133,7 +156,7 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
     """Read the weights that ship with the package, or a file of the same kind.
 
     Args:
-        precision: "float32", "bfloat16", or "auto" for whichever a short probe finds quicker on this machine.
+        precision: "float32", "bfloat16", or "auto" for whichever is quicker on this processor.
 
     Raises:
         UserError: the file is missing or is not such a file.
@@ -152,6 +175,8 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
         sizes: dict[str, Any] = json.loads(metadata["network"])
         sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
         network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
+        known_pictures = {k: tensors.pop(k) for k in list(tensors) if k.startswith(_DOMAIN)}
+        domain = Domain(**{k.removeprefix(_DOMAIN): v for k, v in known_pictures.items()}) if known_pictures else None
         network.load_state_dict(tensors)
         vocabulary = Vocabulary(tuple(str(word) for word in json.loads(metadata.get("words", "[]"))))
         if len(vocabulary) != network.config.vocabulary:
@@ -163,26 +188,18 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} does not hold an embedded prior ({reason}); reinstall gaussmith.") from error
     network = network.to(device).to_channels_last().eval().requires_grad_(False)
-    if precision == "bfloat16" or (precision == "auto" and _bfloat16_is_quicker(network)):
+    if precision == "bfloat16" or (precision == "auto" and _bfloat16_is_quicker(network.encoder_in.weight.device)):
         network = network.bfloat16()
-    return EmbeddedPrior(network, vocabulary)
+    return EmbeddedPrior(network, vocabulary, domain)
 
 
-def _bfloat16_is_quicker(network: PriorNetwork) -> bool:
-    """Time a convolution both ways: bf16 flies where the CPU has AMX or AVX512-BF16, and crawls elsewhere."""
-    device = network.encoder_in.weight.device
+def _bfloat16_is_quicker(device: torch.device) -> bool:
+    """Whether the processor has bf16 instructions: it flies where there are AMX or AVX512-BF16, and crawls elsewhere.
+
+    Asked of the processor, not of a stopwatch: the answer decides the bits of every result.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        weight = torch.zeros(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
-        x = torch.zeros(2, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
-        with torch.no_grad():
-            F.conv2d(x, weight, padding=1)
-            runs = []
-            for _ in range(5):
-                start = time.perf_counter()
-                F.conv2d(x, weight, padding=1)
-                runs.append(time.perf_counter() - start)
-        seconds[dtype] = min(runs)
-    return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]
+    return any(
+        getattr(torch.cpu, name, lambda: False)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )

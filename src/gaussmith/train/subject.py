@@ -1,0 +1,85 @@
+"""What a job is about, known views or words or both, and how a prior is told of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gaussmith.camera import Camera, orbit
+from gaussmith.diffusion.prompts import Prompts
+from gaussmith.events import OnEvent, UserError, ignore
+from gaussmith.picture import Prepared
+from gaussmith.priors.base import Prior, crop_to_prior
+from gaussmith.views import OrbitView
+
+
+@dataclass(frozen=True)
+class KnownView:
+    """A picture in the 49.1-degree frame, and the degrees from which it was taken."""
+
+    prepared: Prepared
+    azimuth: float = 0.0
+    elevation: float = 0.0
+
+    def camera(self, size: int | None = None) -> Camera:
+        """The camera that took it, with another picture size if asked."""
+        return orbit(self.azimuth, self.elevation, width=size or self.prepared.rgba.shape[1])
+
+    def premultiplied(self) -> Tensor:
+        """[S,S,4] the picture, colour times alpha."""
+        rgba = self.prepared.rgba
+        return torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], dim=-1)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Known views, the first of which is the prior's reference, and words. One of the two may be missing."""
+
+    views: tuple[KnownView, ...] = ()
+    prompts: Prompts | None = None
+
+    def __post_init__(self) -> None:
+        if not self.views and self.prompts is None:
+            raise ValueError("a subject needs a known view or a prompt")
+
+    @property
+    def elevation(self) -> float:
+        """Of the reference; 0 without one."""
+        return self.views[0].elevation if self.views else 0.0
+
+    def relative(self, views: OrbitView) -> OrbitView:
+        """Views as a prior counts them: from the reference's azimuth, or from the front where there is none."""
+        if not self.views or not self.views[0].azimuth:
+            return views
+        return replace(views, azimuth=(views.azimuth - self.views[0].azimuth + 180) % 360 - 180)
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint compares: angles, words, and a hash of each picture."""
+        views = [
+            {
+                "azimuth": v.azimuth,
+                "elevation": v.elevation,
+                "picture": hashlib.sha256(v.prepared.rgba.contiguous().numpy().tobytes()).hexdigest(),
+            }
+            for v in self.views
+        ]
+        return {"views": views, "prompts": None if self.prompts is None else asdict(self.prompts)}
+
+
+def tell(prior: Prior, subject: Subject, on_event: OnEvent = ignore) -> Any:
+    """The prior's condition for the subject: its reference and words, or words alone.
+
+    Raises:
+        UserError: the prior cannot work from what there is.
+    """
+    if subject.views:
+        first = subject.views[0]
+        reference = crop_to_prior(first.premultiplied().permute(2, 0, 1))
+        return prior.condition(reference, first.elevation, subject.prompts, on_event)
+    if not hasattr(prior, "text_condition"):
+        raise UserError(f"the prior {prior.name} follows a picture, not words alone; use `gaussmith image` with it")
+    return prior.text_condition(subject.prompts, on_event=on_event)

@@ -1,0 +1,113 @@
+"""Stage 2 of DreamGaussian (Tang et al. 2023, section 3.3): the texture of a fixed mesh, refined by a prior.
+
+A view is rendered, noised a little and denoised by the prior, and the texture is moved towards the result; known views
+count by their plain error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gaussmith.camera import PRIOR_FOVY
+from gaussmith.diffusion.distill import denoise_at_strength
+from gaussmith.mesh import Mesh
+from gaussmith.priors.base import Prior
+from gaussmith.texture import refine
+from gaussmith.texture.atlas import atlas_fragments
+from gaussmith.texture.seams import equalise_seams
+from gaussmith.train.subject import Subject
+from gaussmith.views import elevation_range, four_view_ring, random_orbit
+
+OnStep = Callable[[int, float, Tensor, torch.Generator], None]
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Numbers of stage 2; the paper's unless said otherwise.
+
+    Attributes:
+        steps: of the refinement. rate: share of the missing colour that a novel view adds (ours: the paper uses Adam).
+        size: side of the renders, in multiples of the prior's.
+        strength: first and last noise time (paper: t 180 to 40 of 1,000).
+        denoise: first and last number of denoising steps (paper: 10 to 3).
+    """
+
+    steps: int = 50
+    rate: float = 0.5
+    size: float = 4
+    strength: tuple[float, float] = (0.18, 0.04)
+    denoise: tuple[int, int] = (10, 3)
+
+
+def refine_texture(
+    mesh: Mesh,
+    subject: Subject,
+    prior: Prior,
+    condition: Any,
+    config: RefineConfig,
+    scale: float,
+    on_step: OnStep,
+    first: int = 0,
+    generator: torch.Generator | None = None,
+) -> Mesh:
+    """The mesh with its albedo refined.
+
+    Args:
+        mesh: with uv and albedo [S,S,3]. scale: guidance scale.
+        on_step: called with (step, loss, albedo, generator) after each step.
+        first, generator: steps already done and the random state after them, to resume; else one is made with seed 0.
+    """
+    assert mesh.albedo is not None
+    texture = mesh.albedo
+    size = texture.shape[0]
+    generator = generator or torch.Generator().manual_seed(0)
+    heights = elevation_range(subject.elevation)
+    side = round(config.size * prior.size)
+    known = [(refine.View(mesh, view.camera()), view.premultiplied()[None]) for view in subject.views]
+    for step in range(first + 1, config.steps + 1):
+        progress = step / config.steps
+        strength = config.strength[0] + (config.strength[1] - config.strength[0]) * progress
+        steps = round(config.denoise[0] + (config.denoise[1] - config.denoise[0]) * progress)
+        views = (
+            random_orbit(1, generator, heights, fovy=PRIOR_FOVY, size=side)
+            if prior.group == 1
+            else four_view_ring(generator, heights, fovy=PRIOR_FOVY, size=side)
+        )
+        seen = refine.View(mesh, views.camera())
+        latents = prior.encode(seen.render(texture).permute(0, 3, 1, 2).to(prior.device))
+
+        def denoise(x: Tensor, t: Tensor, views: Any = views) -> Tensor:
+            return prior.predict(x, t, subject.relative(views), condition, scale)
+
+        clean = denoise_at_strength(latents, strength, steps, denoise, prior.schedule, generator)
+        before, after = prior.decode(latents.detach()).cpu(), prior.decode(clean).cpu()
+        # Only what the prior's resolution shows is compared: detail finer than its pixels is not its to judge.
+        change = F.interpolate(after - before, size=(side, side), mode="bilinear", align_corners=False)
+        # Where the prior sees background or a border, a colour difference is one of shape, and shape is fixed.
+        alpha = seen.render(texture)[..., 3:].permute(0, 3, 1, 2)
+        inside = F.interpolate(
+            F.interpolate(alpha, size=(prior.size,) * 2, mode="area"), size=(side, side), mode="bilinear"
+        )
+        weight = seen.covered * (inside[:, 0] > 0.98)
+        novel = refine.scatter(seen, change.permute(0, 2, 3, 1)[..., :3], _spread(seen, weight), size)
+        texture = refine.step(texture, novel, config.rate)
+        for view, picture in known:
+            opaque = (picture[..., 3] > 0.98) & view.covered
+            missing = picture[..., :3] - view.render(texture)[..., :3]
+            texture = refine.step(texture, refine.scatter(view, missing, _spread(view, opaque), size), 1.0)
+        on_step(step, float(change.square().mean()), texture, generator)
+    # Views meet at chart borders: what was moved on one side only is evened out again.
+    return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, size)))
+
+
+def _spread(view: refine.View, mask: Tensor) -> Tensor:
+    """Pixel weights [B,H,W]: the paper's view-cosine limit of 0.5 as a ramp, so that its border leaves no seam."""
+    weight = torch.zeros(view.covered.shape)
+    weight[view.covered] = ((view.cosine - 0.2) / 0.4).clamp(0, 1)
+    return weight * mask
