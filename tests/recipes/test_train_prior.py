@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -58,7 +59,27 @@ def test_trains_and_exports(shards, tmp_path):
     gates = [e.values for e in events if isinstance(e, Step) and "sample_psnr" in e.values]
     assert len(gates) == 1
     assert all(np.isfinite(list(gates[0].values())))
-    assert (tmp_path / "log.jsonl").read_text().count("\n") == 1
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(r["kind"], r["step"], r["samples"]) for r in log] == [("run", 0, 0), ("loss", 8, 64), ("gates", 8, 64)]
+    assert log[1]["draft"] == pytest.approx(np.mean(losses))
+    assert gates[0].items() <= log[2].items()
+    assert prior.domain is not None
+    assert {p.name for p in tmp_path.iterdir()} == {
+        *("weights.safetensors", "best.safetensors", "checkpoint.safetensors"),
+        *("log.jsonl", "loss.png", "samples.png", "MODEL_CARD.md"),
+    }
+
+
+def test_the_start_is_the_best_until_it_is_beaten(shards, tmp_path):
+    train(shards, tmp_path / "first")
+    first = tmp_path / "first" / "weights.safetensors"
+    # A rate that ruins the network: nothing after the start can be the best.
+    train(shards, tmp_path / "second", config=replace(CONFIG, rate=3.0, warmup=1), start=first)
+    log = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
+    assert [r["best"] for r in log if r["kind"] == "gates"] == [True, False]
+    assert log[0]["began_from"].startswith("weights.safetensors (sha256 ")
+    kept, began = (load_file(p) for p in (tmp_path / "second" / "best.safetensors", first))
+    assert all(torch.allclose(kept[k].float(), began[k].float(), atol=1e-3) for k in began if "domain" not in k)
 
 
 def test_resumed_equals_uninterrupted(shards, tmp_path):

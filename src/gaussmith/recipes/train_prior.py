@@ -12,6 +12,7 @@ carries the geometry.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -27,11 +28,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError
+from gaussmith.priors.embedded.domain import Domain, measure_domain
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told, pose_features
-from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
+from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary, collect
 from gaussmith.synth.captions import without_colours
 from gaussmith.synth.views import Views, load_views
+from gaussmith.train.prior_log import TrainingLog
+from gaussmith.train.prior_report import PriorReport
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def run(
     Args:
         shards: folder written by `gaussmith.synth.views.render_shards` with the parts train and validation, and
             procedural if there are such objects.
-        out: folder for checkpoint.safetensors, weights.safetensors, log.jsonl and samples.png.
+        out: folder for checkpoint.safetensors, weights.safetensors, best.safetensors (by the gates), log.jsonl,
+            loss.png, samples.png and MODEL_CARD.md.
         resume: go on from out/checkpoint.safetensors if it is there.
         start: weights to begin from instead of random ones; what they lack (a caption encoder, say) begins at random.
     """
@@ -106,22 +111,33 @@ def run(
     # References are drawn from these, each with its share.
     worlds = [(train, 1.0)] if made is None else [(train, 1 - config.procedural_share), (made, config.procedural_share)]
     steps = math.ceil(config.samples / (config.references * config.targets))
+    parts = {"train": train, "validation": held_out, **({} if made is None else {"procedural": made})}
+    log = TrainingLog(out / "log.jsonl", config.references * config.targets, state.step)
+    log.run(state.step, device, _name(start) if start is not None and not resume else "")
+    report = PriorReport(out, log, parts, asdict(config), on_event)
+    domain = _domain(worlds, held_out, config.seed)
+
+    def look() -> None:
+        prior = state.averaged()
+        prior.domain = domain
+        gates = evaluate(prior, held_out, seed=config.seed)
+        report.gates(state.step, prior, gates)
+        on_event(Step("train prior", state.step, gates))
+
     started = time.monotonic()
     on_event(StageStarted("train prior", steps))
+    if start is not None and state.step == 0:
+        look()  # what is not better than the start is not the best
     while state.step < steps:
         progress = state.step / steps
         losses = _train_step(state, config, worlds, progress, steps)
         state.step += 1
         on_event(Step("train prior", state.step, losses))
+        log.losses(state.step, losses)
         if state.step % config.save_every == 0 or state.step == steps:
             state.save(out / "checkpoint.safetensors")
         if state.step % config.evaluate_every == 0 or state.step == steps:
-            gates = evaluate(state.averaged(), held_out, seed=config.seed)
-            record = {"step": state.step, "seconds": round(time.monotonic() - started), **losses, **gates}
-            with (out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(record) + "\n")
-            save_weights(state.averaged(), out / "weights.safetensors", {"step": str(state.step)})
-            on_event(Step("train prior", state.step, gates))
+            look()
     on_event(StageFinished("train prior", time.monotonic() - started))
     return out / "weights.safetensors"
 
@@ -133,6 +149,20 @@ def _load(folder: Path) -> Views:
             f"There are no rendered views in {folder}; render them first (`gaussmith train-prior --objects`)."
         )
     return load_views(paths)
+
+
+def _name(weights: Path) -> str:
+    """The file's name and the beginning of its digest."""
+    return f"{weights.name} (sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]})"
+
+
+def _domain(worlds: list[tuple[Views, float]], held_out: Views, seed: int) -> Domain:
+    """What the references look like: 1,500 of them and 500 held out, of few objects at most four an object."""
+    random = np.random.default_rng([seed, 1])
+    shares = [(views, min(round(1500 * share), 4 * len(views.index))) for views, share in worlds if share > 0]
+    known = [draw_batch(views, count, 1, random).references for views, count in shares]
+    fresh = draw_batch(held_out, min(500, 4 * len(held_out.index)), 1, random, augment=False).references
+    return measure_domain(torch.cat(known) * 0.5 + 0.5, fresh * 0.5 + 0.5)
 
 
 class _State:
