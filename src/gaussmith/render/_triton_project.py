@@ -273,8 +273,8 @@ def project(
     tl.store(at + 10, tl.where(drawn, z0 * r20 + z1 * r21 + z2 * r22, 0.0), mask)
     tl.store(at + 11, 0 * z, mask)
     tl.store(reach + i, tl.where(drawn, r2, 0.0), mask)
-    half = 0.5 * (xx + yy)
-    radius = tl.sqrt(r2 * (half + tl.sqrt(tl.maximum(half * half - det, 0.0))))
+    apart = 0.5 * (xx - yy)
+    radius = tl.sqrt(r2 * (0.5 * (xx + yy) + tl.sqrt(apart * apart + xy * xy)))
     tl.store(radii + i, tl.where(drawn, radius, 0.0), mask)
 
 
