@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaussmith.mesh import Mesh
-from gaussmith.synth.captions import MAX_TEXT, caption, colour_name, dominant_colours, vocabulary, words
+from gaussmith.priors.embedded.vocabulary import words
+from gaussmith.synth.captions import caption, colour_name, dominant_colours, without_colours
 from gaussmith.synth.palette import ANCHORS, lab
 
 
@@ -26,48 +27,8 @@ def mesh(*parts: tuple[tuple[float, float, float], float]) -> Mesh:
 RED, WHITE, BLUE = (0.8, 0.1, 0.1), (0.95, 0.95, 0.95), (0.15, 0.35, 0.8)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("A blue House, with a RED roof!", "blue house with red roof"),
-        ("two automobiles", "two car"),
-        ("cherries, tomatoes & knives", "cherry tomato knife"),
-        ("glass boxes and dresses", "glass box and dress"),
-        ("houses vases buses axes", "house vase bus axe"),
-        ("grass cactus chess octopus", "grass cactus chess octopus"),
-        ("gray golden couch", "grey gold sofa"),
-        ("café crème brûlée", "cafe creme brulee"),
-        ("chair_02-a.obj", "chair obj"),
-        ("the an a", ""),
-        ("", ""),
-        ("\x00\ud800 猫 🐈 \u202ecat", "cat"),
-    ],
-)
-def test_words(text: str, expected: str) -> None:
-    assert words(text) == expected.split()
-
-
-@given(st.text())
-def test_words_of_any_text_are_normal(text: str) -> None:
-    found = words(text)
-    assert all(word and word.isascii() and word.isalpha() and word == word.lower() for word in found)
-    assert words(" ".join(found)) == found
-
-
-@given(st.from_regex(r"[a-z]{1,4}(s|ss|es|ies|xes|ches|oes|sses|ses|us|is){1,3}", fullmatch=True))
-def test_normal_words_stay(word: str) -> None:
-    assert words(" ".join(words(word))) == words(word)
-
-
-def test_endless_text_is_cut() -> None:
-    assert len(" ".join(words("word " * 10**6))) <= MAX_TEXT
-
-
-def test_vocabulary_counts_and_sorts() -> None:
-    texts = ["a red car", "two red cars", "a blue boat"]
-    assert vocabulary(texts) == ["car", "red"]
-    assert vocabulary(reversed(texts), min_count=1) == ["blue", "boat", "car", "red", "two"]
-    assert vocabulary([]) == []
+def test_a_recoloured_picture_loses_its_colour_words() -> None:
+    assert without_colours("a blue house, with a red roof") == "a house, with a roof"
 
 
 def test_colours_have_the_names_people_give_them() -> None:

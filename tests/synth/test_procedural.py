@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from gaussmith.mesh import Mesh
-from gaussmith.synth.captions import words
+from gaussmith.priors.embedded.vocabulary import words
 from gaussmith.synth.objects import POSITION_SCALE, ObjectSet, load_objects
 from gaussmith.synth.palette import NAMES, colour_name
 from gaussmith.synth.procedural import (

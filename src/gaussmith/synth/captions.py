@@ -1,116 +1,25 @@
-"""Words for objects: captions of the real ones, and the normal form in which the prior reads any text.
-
-`words` is the one tokeniser: training captions and users' prompts both pass through it.
-"""
+"""Captions of the real objects, made of their names, packs and colours."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 
 from gaussmith.mesh import Mesh
+from gaussmith.priors.embedded.vocabulary import normal_form
 from gaussmith.synth.objects import ObjectSet
 from gaussmith.synth.palette import NAMES, colour_name, name_indices
 
-__all__ = ["caption", "colour_name", "describe", "dominant_colours", "vocabulary", "without_colours", "words"]
+__all__ = ["caption", "colour_name", "describe", "dominant_colours", "without_colours"]
 
-MAX_TEXT = 2000  # characters of a text that are read; no caption comes near
 SECOND_SHARE = 0.2  # of the surface that a second colour must cover to be told
 
 NAMED_SHARE = 0.04  # of the surface that a colour in the name must cover: a recoloured "flag-blue" may be red
 
 _MATERIALS = {"gold": ("yellow", "orange", "tan", "brown"), "silver": ("grey", "white")}  # as they look unlit
-_ARTICLES = frozenset(["a", "an", "the"])
-_IRREGULAR = {
-    "leaves": "leaf",
-    "knives": "knife",
-    "shelves": "shelf",
-    "loaves": "loaf",
-    "wolves": "wolf",
-    "halves": "half",
-    "axes": "axe",
-    "shoes": "shoe",
-    "canoes": "canoe",
-    "buses": "bus",
-    "cookies": "cookie",
-    "zombies": "zombie",
-    "lens": "lens",
-    "stairs": "stairs",
-    "men": "man",
-    "women": "woman",
-    "people": "person",
-    "mice": "mouse",
-    "feet": "foot",
-    "teeth": "tooth",
-    "geese": "goose",
-    "children": "child",
-    "series": "series",
-}
-_SYNONYMS = {
-    "automobile": "car",
-    "auto": "car",
-    "sedan": "car",
-    "lorry": "truck",
-    "airplane": "plane",
-    "aeroplane": "plane",
-    "aircraft": "plane",
-    "locomotive": "train",
-    "spacecraft": "spaceship",
-    "bike": "bicycle",
-    "couch": "sofa",
-    "settee": "sofa",
-    "home": "house",
-    "tv": "television",
-    "fridge": "refrigerator",
-    "lit": "burning",
-    "human": "person",
-    "male": "man",
-    "guy": "man",
-    "female": "woman",
-    "girl": "woman",
-    "boy": "man",
-    "puppy": "dog",
-    "kitten": "cat",
-    "kitty": "cat",
-    "pony": "horse",
-    "bunny": "rabbit",
-    "doughnut": "donut",
-    "hamburger": "burger",
-    "blade": "sword",
-    "trunk": "trunk",
-    "stone": "stone",
-    "boulder": "rock",
-    "shrub": "bush",
-    "gray": "grey",
-    "golden": "gold",
-    "crimson": "red",
-    "scarlet": "red",
-    "maroon": "red",
-    "navy": "blue",
-    "azure": "blue",
-    "violet": "purple",
-    "magenta": "pink",
-    "turquoise": "teal",
-    "cyan": "teal",
-    "aqua": "teal",
-    "beige": "tan",
-    "cream": "white",
-    "olive": "green",
-    "lime": "lime",
-    "wood": "wooden",
-    "timber": "wooden",
-    "colour": "color",
-    "tiny": "small",
-    "little": "small",
-    "huge": "big",
-    "large": "big",
-    "metallic": "metal",
-}
 
 # Words of the stored names that tell a modeller something, and nobody else.
 _NOISE = frozenset(
@@ -172,22 +81,6 @@ _ADJECTIVES = frozenset(
 _COMPOUND_ENDS = ("tree", "fish", "shark", "roof", "panel", "truck", "light", "frame", "module", "berries", "panels")
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in normal form: lower-case ASCII letters, singular, synonyms merged, no articles.
-
-    Accents are dropped, everything that is not a letter separates. Never fails; normal words stay as they are.
-    """
-    plain = unicodedata.normalize("NFKD", text[:MAX_TEXT]).encode("ascii", "ignore").decode().lower()
-    found = (_normal(word) for word in re.findall(r"[a-z]+", plain))
-    return [word for word in found if word not in _ARTICLES]
-
-
-def vocabulary(captions: Iterable[str], min_count: int = 2) -> list[str]:
-    """The words that occur at least `min_count` times in the captions, sorted."""
-    counts = Counter(word for text in captions for word in words(text))
-    return sorted(word for word, count in counts.items() if count >= min_count)
-
-
 def dominant_colours(mesh: Mesh) -> list[str]:
     """The one or two basic colour names that cover most of a vertex-coloured mesh, by face area.
 
@@ -238,7 +131,7 @@ def caption(name: str, pack: str, mesh: Mesh) -> str:
 
 def _kept(parts: Iterable[str]) -> Iterable[str]:
     for part in parts:
-        word = _normal(part)
+        word = normal_form(part)
         if len(word) > 1 and word not in _NOISE and part not in _NOISE:
             yield word
 
@@ -249,24 +142,6 @@ def _split_compound(word: str) -> list[str]:
         if word.endswith(end) and len(word) > len(end) + 2:
             return [word[: -len(end)], end]
     return [word]
-
-
-def _normal(word: str) -> str:
-    word = _SYNONYMS.get(word, word)
-    singular = _singular(word)
-    return _SYNONYMS.get(singular, singular)
-
-
-def _singular(word: str) -> str:
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies"):
-        return word[:-3] + "y" if len(word) > 4 else word[:-1]
-    if word.endswith(("sses", "xes", "ches", "shes", "zzes", "oes")):
-        return word[:-2]
-    return word[:-1]
 
 
 def describe(objects: ObjectSet, index: int, mesh: Mesh) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 CAPTION_WORDS = 12  # words of a caption that are read
-_MAX_TEXT = 2000  # characters; longer texts are cut before anything is done with them
+MAX_TEXT = 2000  # characters; longer texts are cut before anything is done with them
 
 _ARTICLES = frozenset(["a", "an", "the"])
 _IRREGULAR = {
@@ -108,7 +108,7 @@ def words(text: str) -> list[str]:
     The one tokeniser: training captions and users' prompts both pass through it. Accents are dropped, everything that
     is not a letter separates. Never fails; normal words stay as they are.
     """
-    plain = unicodedata.normalize("NFKD", text[:_MAX_TEXT]).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", text[:MAX_TEXT]).encode("ascii", "ignore").decode().lower()
     found = (normal_form(word) for word in re.findall(r"[a-z]+", plain))
     return [word for word in found if word not in _ARTICLES]
 
