@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from gaussmith.diffusion.guidance import Guidance, guide
+from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import x0_from_eps
 from gaussmith.events import UserError
 from gaussmith.priors.base import crop_to_prior
 from gaussmith.priors.embedded.network import NetworkConfig, PriorNetwork
 from gaussmith.priors.embedded.prior import WEIGHTS, EmbeddedPrior, load_weights, save_weights
+from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.views import random_orbit
 
 TINY = NetworkConfig(
@@ -144,3 +148,59 @@ def test_crop_is_an_exact_zoom():
     n = crop.shape[-1]
     expected = ((torch.arange(n) + 0.5) / n * 2 - 1) * share
     assert torch.allclose(crop[0, 10], expected, atol=1e-3)
+
+
+@pytest.fixture
+def reader() -> EmbeddedPrior:
+    """A small network that knows three words, with every parameter random."""
+    network = PriorNetwork(replace(TINY, vocabulary=3))
+    random = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.randn(p.shape, generator=random) * 0.1)
+    return EmbeddedPrior(network.requires_grad_(False), Vocabulary(("blue", "chair", "red")))
+
+
+def test_words_and_their_order_matter_with_and_without_a_picture(reader):
+    reference, noisy, views = inputs()
+    t = torch.full((3,), 0.8)
+
+    def of(text: str, picture: bool) -> torch.Tensor:
+        told = Prompts(text)
+        condition = reader.condition(reference, 10.0, told) if picture else reader.text_condition(told)
+        return reader.predict(noisy, t, views, condition, 1.0)
+
+    for picture in (False, True):
+        base = of("a red chair", picture)
+        assert (base - of("a blue chair", picture)).abs().max() > 1e-4
+        assert (base - of("chair red", picture)).abs().max() > 1e-4
+        assert torch.equal(base, of("the red chairs", picture))
+    without = reader.predict(noisy, t, views, reader.condition(reference, 10.0), 1.0)
+    assert (without - of("red", True)).abs().max() > 1e-4
+
+
+def test_the_camera_counts_from_the_front_where_there_are_only_words(reader):
+    _, noisy, views = inputs()
+    t, condition = torch.full((3,), 0.8), reader.text_condition(Prompts("red chair"))
+    base = reader.predict(noisy, t, views, condition, 1.0)
+    turned = reader.predict(noisy, t, views[[1, 2, 0]], condition, 1.0)
+    assert (base - turned).abs().max() > 1e-4
+    parts = reader.eps(noisy, t, views, condition)
+    other = reader.eps(noisy, t, views, reader.text_condition(Prompts("blue")))
+    assert torch.allclose(parts.null, other.null) and not torch.allclose(parts.cond, other.cond)
+
+
+def test_unknown_words_are_told_and_all_unknown_is_refused(reader):
+    events: list = []
+    reader.text_condition(Prompts("a red dragonfruit chair"), events.append)
+    assert len(events) == 1 and "dragonfruit" in events[0].message and "red" not in events[0].message
+    reader.condition(torch.rand(4, 64, 64), 0.0, Prompts("zeppelin"), events.append)
+    assert "zeppelin" in events[1].message
+    with pytest.raises(UserError, match="knows no word"):
+        reader.text_condition(Prompts("dragonfruit"))
+
+
+def test_words_travel_with_the_weights(reader, tmp_path):
+    save_weights(reader, tmp_path / "w.safetensors")
+    again = load_weights(tmp_path / "w.safetensors", precision="float32")
+    assert again.vocabulary == reader.vocabulary and again.network.config == reader.network.config
