@@ -13,6 +13,18 @@ import torch
 from torch import Tensor
 
 
+def _clean(grads: list[Tensor]) -> tuple[list[Tensor], int]:
+    """The gradients with every row zero that held a non-finite value, and how many there were.
+
+    One look at the sum of them all settles the common case, and a GPU is waited for once.
+    """
+    if bool(torch.stack([grad.sum(dtype=torch.float32) for grad in grads]).sum().isfinite()):
+        return grads, 0
+    bad = [~grad.isfinite()[:, None].flatten(1).all(dim=1) for grad in grads]
+    clean = [torch.where(b.reshape(-1, *[1] * (g.ndim - 1)), 0.0, g) for b, g in zip(bad, grads)]
+    return clean, sum(int(b.sum()) for b in bad)
+
+
 @dataclass
 class Adam:
     """State of Adam (Kingma & Ba 2015) for a dict of tensors.
@@ -41,21 +53,23 @@ class Adam:
         self.count += 1
         b1, b2 = self.betas
         correction1, correction2 = 1 - b1**self.count, (1 - b2**self.count) ** 0.5
-        bad_rows = 0
-        for name, rate in self.rates.items():
-            tensor = tensors[name]
-            if tensor.grad is None:
-                continue
-            grad, tensor.grad = tensor.grad, None
-            if not bool(grad.sum().isfinite()):  # One cheap test for the rare case.
-                bad = ~grad.isfinite()[:, None].flatten(1).all(dim=1)
-                bad_rows += int(bad.sum())
-                grad = torch.where(bad.reshape(-1, *[1] * (grad.ndim - 1)), 0.0, grad)
-            first = self.first.setdefault(name, torch.zeros_like(tensor))
-            second = self.second.setdefault(name, torch.zeros_like(tensor))
-            first.lerp_(grad, 1 - b1)
-            second.mul_(b2).addcmul_(grad, grad, value=1 - b2)
-            tensor.addcdiv_(first, (second.sqrt() / correction2).add_(self.eps), value=-rate / correction1)
+        names = [name for name in self.rates if tensors[name].grad is not None]
+        if not names:
+            return 0
+        moved = [tensors[name] for name in names]
+        grads, bad_rows = _clean([t.grad for t in moved if t.grad is not None])
+        for tensor in moved:
+            tensor.grad = None
+        first = [self.first.setdefault(n, torch.zeros_like(t)) for n, t in zip(names, moved)]
+        second = [self.second.setdefault(n, torch.zeros_like(t)) for n, t in zip(names, moved)]
+        # Lists rather than tensors: on a GPU each line is one launch, or a few.
+        torch._foreach_lerp_(first, grads, 1 - b1)
+        torch._foreach_mul_(second, b2)
+        torch._foreach_addcmul_(second, grads, grads, value=1 - b2)
+        spread = torch._foreach_sqrt(second)
+        torch._foreach_div_(spread, correction2)
+        torch._foreach_add_(spread, self.eps)
+        torch._foreach_addcdiv_(moved, first, spread, scalars=[-self.rates[n] / correction1 for n in names])
         return bad_rows
 
     def rows(self, source: Tensor) -> None:
