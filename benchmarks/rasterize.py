@@ -5,6 +5,9 @@ pairs x 256 pixels / seconds in the blending kernel. 2: against the plain torch 
 number of Gaussians and of pixels with the slope of a straight line through the logarithms; --plot draws it (needs
 matplotlib). Every figure is the best of several runs. On a busy machine --cpu-time, one thread and its CPU seconds,
 still gives figures that can be compared.
+
+`python benchmarks/rasterize.py --device cuda` measures the GPU kernels instead (`rasterize_cuda.py`): 10k, 100k and 1M
+Gaussians at 256², 512² and 1920x1080, beside gsplat where it is installed, with each kernel's share and its bound.
 """
 
 from __future__ import annotations
@@ -171,6 +174,11 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="picture file of the sweep")
     parser.add_argument("--cpu-time", action="store_true", help="one thread, CPU seconds")
     args = parser.parse_args()
+    if args.device == "cuda":
+        import rasterize_cuda  # it stands beside this file
+
+        rasterize_cuda.print_tables(lambda count: scene(count, "cuda"), args.runs)
+        return
     if args.cpu_time:
         torch.set_num_threads(1)
         CLOCK["now"] = time.thread_time
