@@ -6,14 +6,17 @@ import time
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional
+import numpy as np
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from gaussmith.api import resolve_device
 from gaussmith.cli import Output, tell, within, writable_folder
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step
+from gaussmith.priors.embedded.prior import load_weights
 from gaussmith.progress import reporting
 from gaussmith.recipes import train_prior as recipe
-from gaussmith.synth.objects import load_objects, split
+from gaussmith.synth.objects import ObjectSet, load_objects, split
+from gaussmith.synth.procedural import generate_objects
 from gaussmith.synth.views import render_shards
 
 DEFAULTS = recipe.Config()
@@ -23,7 +26,9 @@ def train_prior(
     objects: Positional[Path],
     *,
     output: Output = Path("runs/prior"),
+    procedural: int = 2500,
     views: int = 24,
+    start: Annotated[Path | None, arg(metavar="WEIGHTS")] = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     resume: bool = False,
     quiet: bool = False,
@@ -33,24 +38,61 @@ def train_prior(
 
     Args:
         objects: objects.npz, the 3D objects to learn from.
-        output: Folder for the rendered views, checkpoints, samples and the weights.
+        output: Folder for the rendered views, checkpoints, weights, log, plot, samples and the model card.
+        procedural: Generated objects to learn from beside them, 0 to 100000.
         views: Views rendered of each object, 8 to 256.
+        start: Weights to begin from instead of random ones.
         device: Where to train; auto takes CUDA when there is one.
-        resume: Go on from the checkpoint in the output folder.
+        resume: Go on from the checkpoint in the output folder, if there is one.
         quiet: Show nothing but errors.
         config: Numbers of the training.
     """
+    within("--procedural", procedural, 0, 100_000)
     within("--views", views, 8, 256)
     chosen = resolve_device(device)
     catalogue = load_objects(objects)
+    if start is not None:
+        load_weights(start, precision="float32")  # a wrong file is told of before hours of rendering
     shards = writable_folder(output) / "views"
     with reporting(quiet) as on_event:
         for part, indices in zip(("train", "validation"), split(catalogue)):
-            render_shards(
-                catalogue, indices, shards / part, views, seed=config.seed, on_shard=_shard_events(part, on_event)
-            )
-        weights = recipe.run(config, shards, output, on_event, str(chosen), resume)
+            render(part, catalogue, indices, shards, views, config.seed, on_event)
+        made = generated(config.seed, procedural, on_event)
+        render("procedural", made, np.arange(procedural), shards, views, config.seed, on_event)
+        weights = recipe.run(config, shards, output, on_event, str(chosen), resume, start=start)
     tell(quiet, str(weights))
+
+
+def generated(seed: int, count: int, on_event: OnEvent) -> ObjectSet | None:
+    """Procedural objects, told of as a stage; None for none."""
+    if count == 0:
+        return None
+    started = time.monotonic()
+    on_event(StageStarted("make procedural objects"))
+    objects = generate_objects(seed, count)
+    on_event(StageFinished("make procedural objects", time.monotonic() - started))
+    return objects
+
+
+def render(
+    part: str,
+    objects: ObjectSet | None,
+    indices: np.ndarray,
+    shards: Path,
+    views: int,
+    seed: int,
+    on_event: OnEvent,
+) -> None:
+    """The views of one part, and none that an earlier run left with other numbers."""
+    folder = shards / part
+    paths: list[Path] = []
+    if objects is not None:
+        on_shard = _shard_events(part, on_event)
+        paths = render_shards(objects, indices, folder, views, seed=seed, on_shard=on_shard)
+    for left in set(folder.glob("shard_*.npz")) - set(paths):
+        left.unlink()
+    if not paths and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _shard_events(part: str, on_event: OnEvent):

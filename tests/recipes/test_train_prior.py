@@ -21,7 +21,9 @@ TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
     volume_channels=6, volume_depth=6, ray_steps=8, embedding=32,
 )  # fmt: skip
-CONFIG = Config(samples=64, references=4, targets=2, warmup=2, draft_share=0.25, evaluate_every=8, save_every=4)
+CONFIG = Config(
+    samples=64, references=4, targets=2, warmup=2, draft_share=0.25, evaluate_every=8, gate_objects=6, save_every=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +73,11 @@ def test_trains_and_exports(shards, tmp_path):
 
 
 def test_the_start_is_the_best_until_it_is_beaten(shards, tmp_path):
-    train(shards, tmp_path / "first")
+    short = replace(CONFIG, samples=16)
+    train(shards, tmp_path / "first", config=short)
     first = tmp_path / "first" / "weights.safetensors"
     # A rate that ruins the network: nothing after the start can be the best.
-    train(shards, tmp_path / "second", config=replace(CONFIG, rate=3.0, warmup=1), start=first)
+    train(shards, tmp_path / "second", config=replace(short, rate=3.0, warmup=1), start=first)
     log = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
     assert [r["best"] for r in log if r["kind"] == "gates"] == [True, False]
     assert log[0]["began_from"].startswith("weights.safetensors (sha256 ")
@@ -99,7 +102,7 @@ def test_resumed_equals_uninterrupted(shards, tmp_path):
 
 
 def test_checkpoint_of_another_network_is_refused(shards, tmp_path):
-    train(shards, tmp_path, config=Config(samples=16, references=4, targets=2, save_every=1, evaluate_every=100))
+    train(shards, tmp_path, config=replace(CONFIG, samples=16, save_every=1))
     with pytest.raises(UserError, match="other sizes"):
         run(CONFIG, shards, tmp_path, lambda e: None, network=NetworkConfig(embedding=64), resume=True)
 

@@ -53,7 +53,8 @@ class Config:
         draft_share: share of the samples that train the encoder's draft alone.
         draft_weight: weight of the draft's error beside the v error.
         clip: largest gradient norm. ema: decay of the moving average.
-        evaluate_every: steps between printed gates; save_every: steps between checkpoints.
+        evaluate_every: steps between gates; gate_objects: held-out objects that they are measured on, two views of
+            each. save_every: steps between checkpoints.
     """
 
     samples: int = 400_000
@@ -72,6 +73,7 @@ class Config:
     ema: float = 0.998
     seed: int = 0
     evaluate_every: int = 500
+    gate_objects: int = 48
     save_every: int = 200
 
 
@@ -120,7 +122,7 @@ def run(
     def look() -> None:
         prior = state.averaged()
         prior.domain = domain
-        gates = evaluate(prior, held_out, seed=config.seed)
+        gates = evaluate(prior, held_out, config.seed, config.gate_objects)
         report.gates(state.step, prior, gates)
         on_event(Step("train prior", state.step, gates))
 
@@ -202,8 +204,8 @@ class _State:
 
     def save(self, path: Path) -> None:
         tensors: dict[str, Tensor] = {}
-        for i, (name, master) in enumerate(self.masters.items()):
-            moments = self.optimizer.state_dict()["state"].get(i, {})
+        for name, master in self.masters.items():
+            moments = self.optimizer.state.get(master, {})
             tensors |= {f"master.{name}": master.detach(), f"average.{name}": self.average[name]}
             tensors |= {f"{k}.{name}": moments[k] for k in ("exp_avg", "exp_avg_sq") if k in moments}
         metadata = {
@@ -411,19 +413,19 @@ def evaluate(
     t = torch.full((len(batch.owner),), 0.9, device=prior.device)
     cos, sin = math.cos(0.9 * math.pi / 2), math.sin(0.9 * math.pi / 2)
 
-    def v_error(**told: float) -> float:
-        v = _predict(model, encoded, batch, cos * batch.targets + sin * noise, t, **told)
+    def v_error(**given: float) -> float:
+        v = model.denoise(cos * batch.targets + sin * noise, t, _tell(model, encoded, batch, **given))
         return float((v - (cos * noise - sin * batch.targets)).square().mean())
 
     right, turned = v_error(), v_error(turn=90.0)
     caption, nothing = v_error(picture=0.0, caption=1.0), v_error(picture=0.0)
     draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
     draft_rgba = F.interpolate(torch.cat([draft[:, 1:4], draft[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
-    picture = noise
+    picture, told = noise, _tell(model, encoded, batch)
     times = torch.linspace(1, 0, 21, device=prior.device)
     for now, then in pairwise(times):
         c, s = torch.cos(now * math.pi / 2), torch.sin(now * math.pi / 2)
-        v = _predict(model, encoded, batch, picture, now.expand(len(batch.owner)))
+        v = model.denoise(picture, now.expand(len(batch.owner)), told)
         clean, eps = (c * picture - s * v).clamp(-1, 1), s * picture + c * v
         picture = torch.cos(then * math.pi / 2) * clean + torch.sin(then * math.pi / 2) * eps
     truth = batch.targets * 0.5 + 0.5
@@ -434,22 +436,13 @@ def evaluate(
     return figures
 
 
-def _predict(
-    model: PriorNetwork,
-    encoded: Encoded,
-    batch: Batch,
-    noisy: Tensor,
-    t: Tensor,
-    turn: float = 0.0,
-    picture: float = 1.0,
-    caption: float = 0.0,
-) -> Tensor:
-    keep, keep_caption = torch.full_like(t, picture), torch.full_like(t, caption)
-    azimuth = batch.azimuth + turn
-    told = model.tell(
-        encoded, batch.owner, azimuth, batch.elevation, keep, batch.words, keep_caption, batch.front + turn
-    )
-    return model.denoise(noisy, t, told)
+def _tell(
+    model: PriorNetwork, encoded: Encoded, batch: Batch, turn: float = 0.0, picture: float = 1.0, caption: float = 0.0
+) -> Told:
+    """All of the targets told with the azimuth off by `turn` degrees, given (1) or denied (0) picture and caption."""
+    keep, keep_caption = torch.full_like(batch.azimuth, picture), torch.full_like(batch.azimuth, caption)
+    azimuth, front = batch.azimuth + turn, batch.front + turn
+    return model.tell(encoded, batch.owner, azimuth, batch.elevation, keep, batch.words, keep_caption, front)
 
 
 def _compare(guess: Tensor, truth: Tensor) -> dict[str, float]:

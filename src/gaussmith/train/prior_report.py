@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import gaussmith
+from gaussmith import __version__
 from gaussmith.camera import PRIOR_FOVY
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import ddim, even_times
@@ -161,7 +161,7 @@ def model_card(prior: EmbeddedPrior, log: TrainingLog, parts: dict[str, Views], 
         parameters=f"{million:.1f} M",
         size=prior.size,
         words=len(prior.vocabulary),
-        version=gaussmith.__version__,
+        version=__version__,
         data=data,
         start=f"It began from {' and '.join(starts)}, whose own training is not counted here. " if starts else "",
         samples=f"{last['samples']:,}",
@@ -200,7 +200,7 @@ gaussmith {version}.
 
 **Compute.** {start}{samples} target views in {hours} hours, gates included, on: {devices}.
 
-**Figures** on the validation objects, as the training measures them (96 views of 48 drawn objects at any turn):
+**Figures** on validation objects (`gate_objects` of them, see below; two views of each, at any turn):
 
 {figures}
 
