@@ -196,6 +196,13 @@ def with_scale(method: Distillation, scale: float) -> Distillation:
     return replace(method, guidance=replace(method.guidance, scale=scale))
 
 
+def own_scale(method: Distillation) -> float:
+    """The guidance scale of its paper; infinite for CSD, whose scale is only a factor."""
+    if isinstance(method, DSD):
+        return method.classifier + 1
+    return float("inf") if isinstance(method, CSD) else method.guidance.scale
+
+
 def distillation_gradient(
     method: Distillation,
     sources: Sources,

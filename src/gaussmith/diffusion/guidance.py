@@ -13,6 +13,10 @@ from torch import Tensor
 
 from gaussmith.diffusion.schedule import Level, cfg, eps_from_x0, x0_from_eps
 
+# Where pictures are drawn or mended, the largest scale: Stable Diffusion's own. Score distillation asks for up to 100
+# (DreamFusion), at which a picture saturates.
+PICTURE_SCALE = 7.5
+
 
 @dataclass(frozen=True)
 class Predictions:

@@ -35,6 +35,8 @@ class Prior(Protocol):
         sees_alpha: whether it noises RGBA; else pictures reach it opaque, on a background.
         bounded: whether what it noises lies in [-1,1] (pixels, not latents), so that x0 may be clipped there.
         group: how many views it denoises together: 1, or 4 a quarter turn apart (`views.four_view_ring`).
+        from_reference: whether its azimuths count from where the reference was taken, if there is one; else from the
+            object's front, as words do.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Prior(Protocol):
     sees_alpha: bool
     bounded: bool
     group: int
+    from_reference: bool
 
     def condition(
         self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
@@ -53,8 +56,11 @@ class Prior(Protocol):
         too, if it reads any. What it cannot use it tells `on_event`."""
         ...
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Premultiplied RGBA pictures [B,4,H,W] in [0,1], prior frame -> what is noised [B,C,h,w]; differentiable."""
+    def encode(self, pictures: Tensor, background: float = 1.0) -> Tensor:
+        """Premultiplied RGBA pictures [B,4,H,W] in [0,1], prior frame -> what is noised [B,C,h,w]; differentiable.
+
+        A prior that sees no alpha lays them over the grey level `background`, frame and all.
+        """
         ...
 
     def decode(self, clean: Tensor) -> Tensor:

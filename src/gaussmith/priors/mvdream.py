@@ -65,7 +65,7 @@ class MVDream:
     """
 
     guidance_scale = 100.0  # DreamGaussian's public settings for score distillation
-    sees_alpha, bounded, group = False, False, GROUP
+    sees_alpha, bounded, group, from_reference = False, False, GROUP, False
 
     def __init__(self, net: Denoiser) -> None:
         self.net = net

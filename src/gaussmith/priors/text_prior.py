@@ -82,6 +82,7 @@ class TextPrior:
 
     sees_alpha = False
     group = 1
+    from_reference = False
 
     def __init__(
         self,

@@ -35,8 +35,10 @@ from gaussmith.diffusion.family import (
     Distillation,
     DistillationName,
     distillation_gradient,
+    own_scale,
     with_scale,
 )
+from gaussmith.diffusion.guidance import PICTURE_SCALE
 from gaussmith.diffusion.timesteps import Annealed, Timesteps
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
 from gaussmith.gaussians import Gaussians, in_ball
@@ -70,7 +72,8 @@ class Config:
         sizes: (from progress, picture side) of the novel renders, in multiples of the prior's own side.
         distillation: which score distillation (paper: sds), see `diffusion.family`. times: noise times of stage 1
             (paper: 0.98 down to 0.02; below 0.5 a 64-pixel prior only repeats the noise that it is shown).
-        guidance_scale: None for the prior's own. max_gradient: bound of each view's distillation gradient, a norm.
+        guidance_scale: None for the prior's own, or the distillation's paper's if that is less. max_gradient: bound of
+            each view's distillation gradient, a norm.
         sds_weight: of the distillation loss, which is summed over the prior's pixels.
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
@@ -295,9 +298,9 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
         else:
             views = four_view_ring(generator, heights, fovy=PRIOR_FOVY, size=side)
         novel = rasterize(gaussians, views.camera(), geometry=False)
-        latents = prior.encode(_shown(prior, novel, generator))
+        latents = _encoded(prior, novel, generator)
         t = config.times.at(step, config.steps, generator, len(views))
-        told = subject.relative(views)
+        told = subject.relative(views, prior)
         asked = sources(prior, told, job.condition, learners)
         gradient = distillation_gradient(
             method,
@@ -350,7 +353,10 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
 
 def _method(job: _Job) -> Distillation:
     """The distillation at the job's guidance scale; x0 of pixels is kept within what a picture can be."""
-    method = with_scale(DISTILLATIONS[job.config.distillation](), job.scale)
+    method: Distillation = DISTILLATIONS[job.config.distillation]()
+    # Priors state the scale that plain SDS needs; the papers of the others ask for far less.
+    given = job.config.guidance_scale
+    method = with_scale(method, min(job.scale, own_scale(method)) if given is None else given)
     if job.prior.bounded and not isinstance(method, (DSD, CSD)):
         return replace(method, guidance=replace(method.guidance, quantile=0.0))
     return method
@@ -391,21 +397,20 @@ def _teach(
         if name == "expert":
 
             def denoise(x: Tensor, t: Tensor) -> Tensor:
-                return job.prior.predict(x, t, views, job.condition, job.scale)
+                return job.prior.predict(x, t, views, job.condition, min(job.scale, PICTURE_SCALE))
 
             strength = 0.7 - 0.4 * progress
             clean = denoise_at_strength(clean, strength, 5, denoise, job.prior.schedule, generator)
         learner.step(clean, views, job.condition, job.prior.schedule, generator)
 
 
-def _shown(prior: EpsPrior, render: Render, generator: torch.Generator) -> Tensor:
-    """Renders [B,4,H,W] as the prior is to see them: premultiplied RGBA, or on white or black by chance if it sees no
-    alpha (the paper's half and half)."""
-    rgb, alpha = render.rgb, render.alpha
-    if not prior.sees_alpha:
-        white = torch.rand(1, generator=generator) < 0.5
-        rgb, alpha = rgb + white.to(rgb) * (1 - alpha), torch.ones_like(alpha)
-    return torch.cat([rgb, alpha], dim=-1).permute(0, 3, 1, 2).to(prior.device)
+def _encoded(prior: EpsPrior, render: Render, generator: torch.Generator) -> Tensor:
+    """What the prior noises of B renders, which lie on white or black by chance if it sees no alpha (the paper's half
+    and half)."""
+    pictures = torch.cat([render.rgb, render.alpha], dim=-1).permute(0, 3, 1, 2).to(prior.device)
+    if prior.sees_alpha:
+        return prior.encode(pictures)
+    return prior.encode(pictures, float(torch.rand(1, generator=generator) < 0.5))
 
 
 def _known(subject: Subject, size: int) -> tuple[Camera, Tensor] | None:

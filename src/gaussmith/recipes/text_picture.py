@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
+from gaussmith.diffusion.guidance import PICTURE_SCALE
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import add_noise, ddim, even_times
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, ignore
@@ -30,7 +31,7 @@ class Config:
     """Numbers of the drawing; none is from a paper.
 
     Attributes:
-        candidates: pictures drawn. steps: of DDIM. guidance_scale: None for the prior's own.
+        candidates: pictures drawn. steps: of DDIM. guidance_scale: None for the prior's own, up to `PICTURE_SCALE`.
         azimuth, elevation: from where, degrees: a view that shows front, side and top tells most about a shape.
     """
 
@@ -62,7 +63,7 @@ def run(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = i
     views = OrbitView(
         torch.full((count,), config.azimuth), torch.full((count,), config.elevation), fovy=PRIOR_FOVY, size=prior.size
     )
-    scale = prior.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
     done = 0
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:

@@ -51,9 +51,9 @@ class Subject:
         """Of the reference; 0 without one."""
         return self.views[0].elevation if self.views else 0.0
 
-    def relative(self, views: OrbitView) -> OrbitView:
-        """Views as a prior counts them: from the reference's azimuth, or from the front where there is none."""
-        if not self.views or not self.views[0].azimuth:
+    def relative(self, views: OrbitView, prior: Prior) -> OrbitView:
+        """Views as the prior counts them (`Prior.from_reference`); from the front where there is no reference."""
+        if not self.views or not self.views[0].azimuth or not prior.from_reference:
             return views
         return replace(views, azimuth=(views.azimuth - self.views[0].azimuth + 180) % 360 - 180)
 

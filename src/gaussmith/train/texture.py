@@ -83,7 +83,7 @@ def refine_texture(
         latents = prior.encode(seen.render(texture).permute(0, 3, 1, 2).to(prior.device))
 
         def denoise(x: Tensor, t: Tensor, views: Any = views) -> Tensor:
-            return prior.predict(x, t, subject.relative(views), condition, scale)
+            return prior.predict(x, t, subject.relative(views, prior), condition, scale)
 
         clean = denoise_at_strength(latents, strength, steps, denoise, prior.schedule, generator)
         before, after = prior.decode(latents.detach()).cpu(), prior.decode(clean).cpu()

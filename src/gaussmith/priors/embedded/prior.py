@@ -47,7 +47,7 @@ class EmbeddedPrior:
     size = 64
     schedule: Schedule = CosineTime()
     guidance_scale = 1.25  # chosen on validation objects; what is over 2 oversaturates
-    sees_alpha, bounded, group = True, True, 1
+    sees_alpha, bounded, group, from_reference = True, True, 1, True
 
     def __init__(
         self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS, domain: Domain | None = None
@@ -90,8 +90,8 @@ class EmbeddedPrior:
                 Warned(f"The embedded prior does not know the words {', '.join(unknown)}; it goes on without them.")
             )
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Area-average to 64x64 and scale to [-1,1]; differentiable."""
+    def encode(self, pictures: Tensor, background: float = 1.0) -> Tensor:
+        """Area-average to 64x64 and scale to [-1,1]; differentiable. It sees alpha, so no background is needed."""
         return F.interpolate(pictures, size=(self.size, self.size), mode="area") * 2 - 1
 
     def decode(self, clean: Tensor) -> Tensor:
