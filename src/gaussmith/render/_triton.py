@@ -142,7 +142,7 @@ def rasterize(
     if gaussians.means.device.type == "cpu" and not INTERPRETED:
         raise UserError("The triton backend draws on a GPU; move the Gaussians there or draw with backend='numba'.")
     n, batch, width, height = len(gaussians), len(camera), camera.width, camera.height
-    with _memory(n, batch, width, height):
+    with _memory(n, batch, width, height), torch.cuda.device_of(gaussians.means):
         parameters = [t.to(torch.float32).contiguous() for t in gaussians.tensors().values()]
         c2w, K = (t.detach().to(torch.float32).contiguous() for t in (camera.c2w, camera.K))
         means2d, splats, reach, radii = _Project.apply(*parameters, c2w, K, width, height)

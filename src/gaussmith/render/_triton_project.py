@@ -10,8 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gaussmith import sh as spherical
 from gaussmith.render import _splat_rules as rules
+from gaussmith.render._triton_sh import basis, basis_gradient
 
 SPLAT = 12
 BLOCK = 128
@@ -23,9 +23,6 @@ INV_ALPHA_MIN = tl.constexpr(1 / rules.ALPHA_MIN)
 MARGIN = tl.constexpr(0.5 * rules.FRUSTUM_MARGIN)
 HUGE = tl.constexpr(3e38)
 COLUMNS = tl.constexpr(SPLAT)
-C0, C1 = tl.constexpr(spherical.C0), tl.constexpr(spherical.C1)
-C20, C22, C24 = (tl.constexpr(spherical.C2[i]) for i in (0, 2, 4))
-C30, C31, C32, C33, C35 = (tl.constexpr(spherical.C3[i]) for i in (0, 1, 2, 3, 5))
 
 
 @triton.jit
@@ -50,84 +47,6 @@ def _camera_axis(c2w, b, j: tl.constexpr):
 @triton.jit
 def _dot(ax, ay, az, bx, by, bz):
     return ax * bx + ay * by + az * bz
-
-
-@triton.jit
-def _basis(k: tl.constexpr, x, y, z):
-    """Function k of the basis of gaussmith.sh at the unit direction (x, y, z)."""
-    xx, yy, zz = x * x, y * y, z * z
-    if k == 0:
-        value = C0 + 0 * x
-    elif k == 1:
-        value = -C1 * y
-    elif k == 2:
-        value = C1 * z
-    elif k == 3:
-        value = -C1 * x
-    elif k == 4:
-        value = C20 * x * y
-    elif k == 5:
-        value = -C20 * y * z
-    elif k == 6:
-        value = C22 * (2 * zz - xx - yy)
-    elif k == 7:
-        value = -C20 * x * z
-    elif k == 8:
-        value = C24 * (xx - yy)
-    elif k == 9:
-        value = C30 * y * (3 * xx - yy)
-    elif k == 10:
-        value = C31 * x * y * z
-    elif k == 11:
-        value = C32 * y * (4 * zz - xx - yy)
-    elif k == 12:
-        value = C33 * z * (2 * zz - 3 * xx - 3 * yy)
-    elif k == 13:
-        value = C32 * x * (4 * zz - xx - yy)
-    elif k == 14:
-        value = C35 * z * (xx - yy)
-    else:
-        value = C30 * x * (xx - 3 * yy)
-    return value
-
-
-@triton.jit
-def _basis_gradient(k: tl.constexpr, x, y, z):
-    """Derivatives of `_basis` by x, y and z."""
-    xx, yy, zz, zero = x * x, y * y, z * z, 0 * x
-    if k == 0:
-        dx, dy, dz = zero, zero, zero
-    elif k == 1:
-        dx, dy, dz = zero, zero - C1, zero
-    elif k == 2:
-        dx, dy, dz = zero, zero, zero + C1
-    elif k == 3:
-        dx, dy, dz = zero - C1, zero, zero
-    elif k == 4:
-        dx, dy, dz = C20 * y, C20 * x, zero
-    elif k == 5:
-        dx, dy, dz = zero, -C20 * z, -C20 * y
-    elif k == 6:
-        dx, dy, dz = -2 * C22 * x, -2 * C22 * y, 4 * C22 * z
-    elif k == 7:
-        dx, dy, dz = -C20 * z, zero, -C20 * x
-    elif k == 8:
-        dx, dy, dz = 2 * C24 * x, -2 * C24 * y, zero
-    elif k == 9:
-        dx, dy, dz = 6 * C30 * x * y, 3 * C30 * (xx - yy), zero
-    elif k == 10:
-        dx, dy, dz = C31 * y * z, C31 * x * z, C31 * x * y
-    elif k == 11:
-        dx, dy, dz = -2 * C32 * x * y, C32 * (4 * zz - xx - 3 * yy), 8 * C32 * y * z
-    elif k == 12:
-        dx, dy, dz = -6 * C33 * x * z, -6 * C33 * y * z, C33 * (6 * zz - 3 * xx - 3 * yy)
-    elif k == 13:
-        dx, dy, dz = C32 * (4 * zz - 3 * xx - yy), -2 * C32 * x * y, 8 * C32 * x * z
-    elif k == 14:
-        dx, dy, dz = 2 * C35 * x * z, -2 * C35 * y * z, C35 * (xx - yy)
-    else:
-        dx, dy, dz = 3 * C30 * (xx - yy), -6 * C30 * x * y, zero
-    return dx, dy, dz
 
 
 @triton.jit
@@ -210,7 +129,7 @@ def _color(sh, g, c: tl.constexpr, x, y, z, mask, BANDS: tl.constexpr):
     """Channel c before the clamp."""
     value = 0.5 + 0 * x
     for k in tl.static_range(BANDS):
-        value += _basis(k, x, y, z) * tl.load(sh + (g * BANDS + k) * 3 + c, mask, 0.0)
+        value += basis(k, x, y, z) * tl.load(sh + (g * BANDS + k) * 3 + c, mask, 0.0)
     return value
 
 
@@ -303,10 +222,10 @@ def _channel_gradient(sh, g_sh, g, c: tl.constexpr, up, x, y, z, drawn, mask, BA
     gx, gy, gz = 0 * x, 0 * x, 0 * x
     for k in tl.static_range(BANDS):
         at = (g * BANDS + k) * 3 + c
-        _put(g_sh + at, _basis(k, x, y, z) * up, drawn, mask, ADD)
+        _put(g_sh + at, basis(k, x, y, z) * up, drawn, mask, ADD)
         if k > 0:
             weight = tl.load(sh + at, mask, 0.0) * up
-            dx, dy, dz = _basis_gradient(k, x, y, z)
+            dx, dy, dz = basis_gradient(k, x, y, z)
             gx += weight * dx
             gy += weight * dy
             gz += weight * dz
