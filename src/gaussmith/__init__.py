@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gaussmith.api import image_to_3d as image_to_3d
     from gaussmith.api import load as load
     from gaussmith.api import mesh_from_gaussians as mesh_from_gaussians
+    from gaussmith.api import refine_mesh as refine_mesh
     from gaussmith.api import save as save
     from gaussmith.api import text_to_3d as text_to_3d
     from gaussmith.camera import Camera as Camera
@@ -37,6 +38,7 @@ _HOME = {
     "image_to_3d": "gaussmith.api",
     "load": "gaussmith.api",
     "mesh_from_gaussians": "gaussmith.api",
+    "refine_mesh": "gaussmith.api",
     "save": "gaussmith.api",
     "text_to_3d": "gaussmith.api",
     "Camera": "gaussmith.camera",

@@ -23,12 +23,15 @@ from gaussmith.io import save_gaussians, save_mesh
 from gaussmith.io.image import save_image
 from gaussmith.io.video import save_video
 from gaussmith.mesh import Mesh
-from gaussmith.picture import Prepared
+from gaussmith.picture import PICTURE_SIZE, Prepared
 from gaussmith.picture import prepare as prepare
 from gaussmith.priors.base import EpsPrior
 from gaussmith.priors.embedded.prior import load_weights
-from gaussmith.recipes import dreamgaussian, mesh_splat, text_picture
+from gaussmith.recipes import dreamgaussian, mesh_splat, retexture, text_picture
 from gaussmith.train.subject import KnownView, Subject
+
+# Side of pictures that are yet to be laid over a mesh, on the usual grid: nothing may be lost before.
+LARGE_PICTURE = 2 * PICTURE_SIZE
 
 
 def image_to_3d(
@@ -222,6 +225,65 @@ def mesh_from_gaussians(
 ) -> Mesh:
     """The textured, watertight mesh of any splat, where the splat is (see `recipes.mesh_splat`)."""
     return mesh_splat.run(mesh_splat.Config(resolution, max_faces, texture_size), gaussians, on_event)
+
+
+def refine_mesh(
+    mesh: Mesh | str | Path,
+    *,
+    image: str | Path | Prepared | Sequence[str | Path | Prepared] = (),
+    prompt: str = "",
+    negative: str = "",
+    elevation: float | Sequence[float] = 0.0,
+    azimuth: float | Sequence[float] = 0.0,
+    seed: int = 0,
+    prior: str | EpsPrior = "embedded",
+    device: str = "auto",
+    guidance_scale: float | None = None,
+    steps: int | None = None,
+    texture_size: int = 1024,
+    fresh: bool = False,
+    on_event: OnEvent = ignore,
+) -> retexture.Result:
+    """Give any mesh a new texture, from a picture of it, several, or words (see `recipes.retexture`).
+
+    Args:
+        mesh: a mesh or its file; +Y is up, its front faces +Z.
+        image: a picture of it or several, the first the prior's own; how they are framed does not matter.
+        steps: of the refinement; the preset's by default, 0 only projects the pictures.
+        texture_size: side of the texture in pixels.
+        fresh: forget the colours that the mesh has.
+        The rest is as in `image_to_3d` and `text_to_3d`.
+
+    Returns:
+        A result with .mesh, .report and .save(path).
+
+    Raises:
+        UserError: anything the user can mend, in one sentence.
+    """
+    pictures = [image] if isinstance(image, (str, Path, Prepared)) else list(image)
+    prompts = Prompts(prompt, negative) if prompt.strip() else None
+    if not pictures and prompts is None:
+        raise UserError("say what the mesh should look like: give a picture or a prompt")
+    surface = mesh if isinstance(mesh, Mesh) else load_surface(mesh)
+    prepared = [p if isinstance(p, Prepared) else prepare(p, size=LARGE_PICTURE) for p in pictures]
+    subject = Subject(known_views(prepared, azimuth, elevation) if prepared else (), prompts)
+    for warning in (warning for view in subject.views for warning in view.prepared.warnings):
+        on_event(Warned(warning))
+    model = load_prior(prior, device) if isinstance(prior, str) else prior
+    refine = dreamgaussian.for_prior(dreamgaussian.PRESETS["standard"], model).refine
+    config = retexture.Config(
+        seed, replace(refine, steps=refine.steps if steps is None else steps),
+        texture_size=texture_size, guidance_scale=guidance_scale, fresh=fresh,
+    )  # fmt: skip
+    return retexture.run(config, surface, subject, model, on_event)
+
+
+def load_surface(path: str | Path) -> Mesh:
+    """Read a mesh; UserError for a splat, or whatever cannot be read."""
+    thing = load(path)
+    if isinstance(thing, Gaussians):
+        raise UserError(f"{path} is a Gaussian splat, which has no texture; make a mesh of it with gaussmith mesh")
+    return thing
 
 
 def save(thing: Mesh | Gaussians, path: str | Path) -> None:

@@ -23,6 +23,7 @@ from gaussmith.preview import preview_sheet, turntable
 FPS = 20
 VIEWS = 60
 SIZE = 320
+TEXT_ELEVATION = 15.0  # degrees, of the preview of something that nobody pictured
 
 
 def save_asset(

@@ -233,6 +233,83 @@ def mesh(
     tell(quiet, str(output))
 
 
+def refine(
+    mesh: Positional[Path],
+    *,
+    image: Annotated[tuple[Path, ...], arg(metavar="PATH")] = (),
+    prompt: str = "",
+    negative: str = "",
+    output: OptionalOutput = None,
+    elevation: float = 0.0,
+    azimuth: str = "0",
+    fresh: bool = False,
+    seed: int = 0,
+    prior: str = "embedded",
+    guidance_scale: OptionalFloat = None,
+    steps: OptionalInt = None,
+    texture_size: int = 1024,
+    device: Device = "auto",
+    max_memory: OptionalFloat = None,
+    quiet: bool = False,
+) -> None:
+    """Give any mesh a new texture, from a picture of it, several, or words.
+
+    Args:
+        mesh: .glb, .obj, .ply or .stl; up is +Y, its front faces +Z. Its own texture coordinates are kept if each place
+            of the texture shows one place of the surface; else it is unwrapped.
+        image: A picture of it, or several; how they are framed does not matter.
+        prompt: What it is, in words, for a prior that reads them.
+        negative: What it should not look like.
+        output: The mesh to write: .glb, .obj or .ply; NAME-refined.glb by default. A preview and a report go beside it.
+        elevation: Height of the camera that took the picture above the object's horizon, degrees, -80 to 80.
+        azimuth: Where the picture was taken from, degrees around the object, 0 in front; as in 0,90,180 for several.
+        fresh: Forget the colours that the mesh has; without it they stay on the sides that no picture shows, refined.
+        seed: Same seed, same result.
+        prior: The diffusion model that imagines the unseen sides: a name that `gaussmith priors` lists, a folder, or a
+            hub id.
+        guidance_scale: How closely to follow picture and words; by default the prior's own scale.
+        steps: Of the refinement, 0 to 10000; by default 50. With 0 the pictures are projected, and that is all.
+        texture_size: Side of the texture in pixels, 64 to 8192.
+        device: Where the prior runs; auto takes CUDA when there is one.
+        max_memory: Gigabytes that a published prior may take; slower ways are taken to stay below.
+        quiet: Show nothing but errors.
+    """
+    within("--elevation", elevation, -80, 80)
+    within("--steps", steps, 0, 10_000)
+    _check_asset_options(seed, guidance_scale, texture_size, None)
+    from gaussmith import api
+
+    target = output or Path(f"{mesh.stem}-refined.glb")
+    api.require_suffix(target, (".glb", ".obj", ".ply"))
+    if not image and not prompt.strip():
+        raise UserError("say what the mesh should look like: give --image or --prompt")
+    turns = angles("--azimuth", azimuth)
+    pictures = [api.prepare(picture, size=api.LARGE_PICTURE) for picture in image]
+    if pictures:
+        api.known_views(pictures, turns, elevation)  # refuses wrong angles before the prior is loaded
+    surface = api.load_surface(mesh)
+    model = api.load_prior(prior, device, gigabytes(max_memory))
+    writable_folder(target.parent)
+    with reporting(quiet) as on_event:
+        result = api.refine_mesh(
+            surface,
+            image=pictures,
+            prompt=prompt,
+            negative=negative,
+            elevation=elevation,
+            azimuth=turns,
+            seed=seed,
+            prior=model,
+            guidance_scale=guidance_scale,
+            steps=steps,
+            texture_size=texture_size,
+            fresh=fresh,
+            on_event=on_event,
+        )
+        paths = result.save(target)
+    tell(quiet, *map(str, paths))
+
+
 def render(
     file: Positional[Path],
     *,
@@ -299,6 +376,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "image": image,
     "text": text,
     "mesh": mesh,
+    "refine": refine,
     "render": render,
     "prepare": prepare,
     "priors": priors,

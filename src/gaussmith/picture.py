@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +67,12 @@ class Prepared:
         width, height = self.source_size
         rgba = _resample(self.rgba.numpy(), self.shift, self.scale, (height, width))
         return torch.from_numpy(rgba)
+
+    def moved(self, scale: float, shift: tuple[float, float], size: int) -> Prepared:
+        """The picture on another grid, size x size pixels: what lies at (x, y) moves to scale (x, y) + shift."""
+        rgba = _resample(self.rgba.numpy(), (-shift[0] / scale, -shift[1] / scale), 1 / scale, (size, size))
+        across, down = (scale * old + new for old, new in zip(self.shift, shift))
+        return replace(self, rgba=torch.from_numpy(rgba), scale=scale * self.scale, shift=(across, down))
 
     def save(self, path: str | Path) -> None:
         """Write the prepared picture as a PNG with alpha, atomically; UserError if the place cannot be written."""

@@ -20,9 +20,10 @@ from gaussmith.diffusion.schedule import CosineTime, eps_from_x0
 from gaussmith.events import StageFinished, Step, UserError
 from gaussmith.metrics import iou
 from gaussmith.picture import Prepared
-from gaussmith.recipes.dreamgaussian import PRESETS, Config, reference_figures, run
+from gaussmith.recipes.dreamgaussian import PRESETS, Config, run
 from gaussmith.render.mesh import render_mesh
 from gaussmith.surface import check
+from gaussmith.train.figures import reference_figures
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.train.texture import RefineConfig
 from gaussmith.views import OrbitView

@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussmith.asset import save_asset
-from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, Camera, concat
+from gaussmith.asset import TEXT_ELEVATION, save_asset
+from gaussmith.camera import PRIOR_FOVY, Camera, concat
 from gaussmith.density import dreamgaussian as density
 from gaussmith.diffusion.distill import denoise_at_strength, sds_loss
 from gaussmith.diffusion.family import (
@@ -43,17 +43,16 @@ from gaussmith.diffusion.timesteps import Annealed, Timesteps
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
 from gaussmith.gaussians import Gaussians, in_ball
 from gaussmith.mesh import Mesh
-from gaussmith.metrics import iou, psnr
 from gaussmith.priors.base import EpsPrior, Trainable
-from gaussmith.render.mesh import render_mesh
 from gaussmith.render.splat import Render, rasterize
 from gaussmith.surface import check, extract_mesh
 from gaussmith.texture.bake_splat import texture_from_gaussians
 from gaussmith.texture.seams import seam_error
 from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
+from gaussmith.train.figures import reference_figures
 from gaussmith.train.schedules import log_lerp, staged
-from gaussmith.train.subject import KnownView, Subject, tell
+from gaussmith.train.subject import Subject, tell
 from gaussmith.train.texture import RefineConfig, refine_texture
 from gaussmith.train.variational import Learner, sources
 from gaussmith.views import OrbitView, elevation_range, four_view_ring, stratified_orbit
@@ -158,9 +157,6 @@ class Result:
             rgba=first.prepared.rgba if first else None,
             azimuth=first.azimuth if first else 0.0, elevation=first.elevation if first else TEXT_ELEVATION,
         )  # fmt: skip
-
-
-TEXT_ELEVATION = 15.0  # degrees, of the preview of something that nobody pictured
 
 
 @dataclass(frozen=True)
@@ -437,18 +433,6 @@ def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkp
     return refine_texture(
         mesh, job.subject, job.prior, job.condition, config.refine, job.scale, on_step, first, generator
     )
-
-
-def reference_figures(mesh: Mesh, view: KnownView) -> dict[str, float]:
-    """PSNR (dB, on white) and IoU of the unlit mesh from the camera of a known view against its picture."""
-    target = view.premultiplied()[None]
-    seen = render_mesh(mesh, view.camera(), background=torch.ones(3))
-    on_white = target[..., :3] + 1 - target[..., 3:]
-    return {
-        "psnr": round(float(psnr(seen.rgb, on_white)), 3),
-        "iou": round(float(iou(seen.alpha, target[..., 3:])), 4),
-        "fovy": DEFAULT_FOVY,
-    }
 
 
 def _with_mesh(gaussians: Gaussians, mesh: Mesh) -> dict[str, Tensor]:

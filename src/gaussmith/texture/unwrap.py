@@ -18,7 +18,7 @@ _XATLAS_SIZE = 1000.0
 # Fewer and rounder charts than the defaults in half the time: chart borders need not be straight, and a chart may cost
 # more before it is split, but not bend more.
 _CHARTS = {"max_cost": 4.0, "straightness_weight": 0.0, "normal_deviation_weight": 3.0}
-_CRUSHED = 0.01  # a face with less than this share of its fair texture area is given a place of its own
+CRUSHED = 0.01  # a face with less than this share of its fair texture area is given a place of its own
 
 
 def unwrap(mesh: Mesh, size: int = 1024, padding: int = 4) -> Mesh:
@@ -40,14 +40,14 @@ def unwrap(mesh: Mesh, size: int = 1024, padding: int = 4) -> Mesh:
     """
     vertices = mesh.vertices.detach().double().numpy()
     faces = mesh.faces.numpy()
-    areas = _areas(vertices, faces)
+    areas = face_areas(vertices, faces)
     if not np.isfinite(vertices).all() or not areas.sum() > 0:
         raise UserError("the mesh has no surface to unwrap; extract it again with a lower density threshold")
     texels, uv_faces, used = _charts(vertices, faces, size, padding)
     scale = size / used
-    flat = np.abs(_signed_areas(texels, uv_faces)) * scale**2
+    flat = np.abs(uv_areas(texels, uv_faces)) * scale**2
     fair = areas * (flat.sum() / areas.sum())
-    lost = np.flatnonzero((flat < _CRUSHED * fair) & (fair > 0.05))
+    lost = np.flatnonzero((flat < CRUSHED * fair) & (fair > 0.05))
     uv, uv_faces = _place_lost(texels * scale, uv_faces, lost, size, padding)
     uv = np.clip(uv / size, 0.0, 1.0).astype(np.float32)
     return mesh.with_(uv=torch.from_numpy(uv), uv_faces=torch.from_numpy(uv_faces), albedo=None)
@@ -116,11 +116,13 @@ def _place_lost(
     return np.concatenate([texels * (free / size), triangles.reshape(-1, 2)]), uv_faces
 
 
-def _areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """[F] areas in squared world units."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
-def _signed_areas(uv: np.ndarray, uv_faces: np.ndarray) -> np.ndarray:
+def uv_areas(uv: np.ndarray, uv_faces: np.ndarray) -> np.ndarray:
+    """[F] areas in the plane of the texture, negative where a face lies mirrored."""
     a, b, c = (uv[uv_faces[:, i]] for i in range(3))
     return ((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])) / 2

@@ -1,0 +1,358 @@
+"""Anybody's mesh gets a new texture, from a picture, several, or words: stage 2 of DreamGaussian (section 3.3) alone.
+
+    align    the mesh moved to where the cameras look, the pictures laid over its silhouette
+    unwrap   unless its own texture coordinates can carry a texture
+    project  the pictures onto what they see; elsewhere the mesh's own colours, else those around
+    refine   by the prior, see `train.texture`
+
+All work is done on a welded, centred copy with its faces turned outwards: the mesh that comes out has the very vertices
+and faces that went in, and its very texture coordinates if they were good.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gaussmith.asset import TEXT_ELEVATION, versions
+from gaussmith.camera import Camera, concat
+from gaussmith.diffusion.guidance import PICTURE_SCALE
+from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.framing import OBJECT_RADIUS, fit_points
+from gaussmith.io import save_mesh
+from gaussmith.io.assemble import weld
+from gaussmith.io.atomic import write_bytes
+from gaussmith.io.image import save_image
+from gaussmith.mesh import Mesh
+from gaussmith.metrics import iou
+from gaussmith.picture import OBJECT_SHARE, PICTURE_SIZE
+from gaussmith.preview import preview_sheet
+from gaussmith.priors.base import Prior
+from gaussmith.render.mesh import rasterize_mesh, render_mesh, sample_texture
+from gaussmith.surface import check
+from gaussmith.surface.validity import face_parts
+from gaussmith.texture.atlas import Atlas, atlas_fragments
+from gaussmith.texture.backproject import bake
+from gaussmith.texture.inpaint import fill
+from gaussmith.texture.seams import seam_error
+from gaussmith.texture.unwrap import face_areas, unwrap
+from gaussmith.texture.uv_check import uv_fault
+from gaussmith.train.figures import reference_figures
+from gaussmith.train.subject import KnownView, Subject, tell
+from gaussmith.train.texture import RefineConfig, refine_texture
+from gaussmith.views import baking_ring
+
+# None of these is from the paper.
+_VISIBLE = 0.1  # alpha from which a pixel counts for a silhouette's extent, as in `picture`
+_DOUBTFUL = 0.5  # overlap of the silhouettes under which picture and mesh hardly show one thing
+_SEEN = 2e-3  # weight of a projected texel from which it is trusted; beside an edge of the picture it is under 1e-3
+_PLAIN = 2.5 / 255  # colours that differ less are one colour: a material's default, not a texture
+_LARGEST = 1e18  # units: squares of lengths beyond are no float32 numbers
+_DECIDED = 0.9  # share of the looks at a face that must agree on which side of it is outside
+
+
+@dataclass(frozen=True)
+class Config:
+    """Numbers of the recipe.
+
+    Attributes:
+        seed: of everything random.
+        refine: stage 2. Its noise times (the paper's) keep the colours that there are, and change what is finer.
+        guessed: noise times instead where the unseen sides start from the colours of the seen ones.
+        blank: noise times instead where there is no colour to start from.
+        texture_size: side of the texture in pixels.
+        guidance_scale: None for the prior's own, up to `PICTURE_SCALE`.
+        fresh: whether to forget the colours that the mesh has.
+    """
+
+    seed: int = 0
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    guessed: tuple[float, float] = (0.6, 0.04)
+    blank: tuple[float, float] = (0.95, 0.04)
+    texture_size: int = 1024
+    guidance_scale: float | None = None
+    fresh: bool = False
+
+
+@dataclass
+class Result:
+    """The mesh with its new texture, and the report; the mesh as it was worked on and its subject, for the preview."""
+
+    mesh: Mesh
+    report: dict[str, Any]
+    centred: Mesh
+    subject: Subject
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the mesh as `path` names it and, beside it, NAME-preview.png and NAME.json; return their paths.
+
+        Raises:
+            UserError: the place cannot be written. Each file is there whole or not at all.
+        """
+        path = Path(path)
+        paths = [path, path.with_name(f"{path.stem}-preview.png"), path.with_name(f"{path.stem}.json")]
+        text = json.dumps(self.report | {"versions": versions()}, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        first = self.subject.views[0] if self.subject.views else None
+        rgba = first.prepared.rgba if first else None
+        elevation, azimuth = (first.elevation, first.azimuth) if first else (TEXT_ELEVATION, 0.0)
+        save_mesh(self.mesh, path)
+        save_image(paths[1], preview_sheet(rgba, self.centred, elevation, azimuth=azimuth))
+        write_bytes(paths[2], text.encode())
+        return paths
+
+
+def run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: OnEvent = ignore) -> Result:
+    """Texture a mesh anew.
+
+    Args:
+        mesh: any triangle mesh, of any place and size; it need not be closed.
+        subject: known views (49.1-degree frame; each picture is moved and scaled to lie over the mesh), words, or both.
+
+    Raises:
+        UserError: the mesh has no surface, it cannot be seen from where a picture was taken, or the prior cannot do
+            what is asked.
+    """
+    try:
+        return _run(config, mesh, subject, prior, on_event)
+    finally:
+        prior.release()
+
+
+def _run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: OnEvent) -> Result:
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(stage: str, steps: int | None = None) -> Iterator[None]:
+        started = time.monotonic()
+        on_event(StageStarted(stage, steps))
+        yield
+        seconds[stage] = round(time.monotonic() - started, 2)
+        on_event(StageFinished(stage, seconds[stage]))
+
+    _require_surface(mesh)
+    size = config.texture_size
+    with timed("mesh"):
+        mirrored, work = _centred(mesh, subject)
+        views, alignment = _aligned(work, subject, on_event)
+        subject = replace(subject, views=views)
+        condition = tell(prior, subject, on_event)
+        fault = "are missing" if mesh.uv is None else uv_fault(mesh, size)
+        if fault:
+            work = unwrap(work, size)
+    with timed("texture"):
+        atlas = atlas_fragments(work, size)
+        own = None if config.fresh else _own_colours(_mirror(mesh, mirrored), atlas)
+        albedo, start, coverage = _first_texture(work, atlas, own, subject)
+    strength = {"its own colours": config.refine.strength, "the picture": config.guessed, "nothing": config.blank}
+    refinement = replace(config.refine, strength=strength[start])
+    scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
+    with timed("refine", refinement.steps):
+        work = refine_texture(
+            work.with_(albedo=albedo), subject, prior, condition, refinement, scale,
+            lambda step, loss, *_: on_event(Step("refine", step, {"loss": loss})),
+            generator=torch.Generator().manual_seed(config.seed),
+        )  # fmt: skip
+    assert work.albedo is not None
+    uv, uv_faces = work.uv, _mirror(work, mirrored).uv_faces
+    if not fault:
+        uv, uv_faces = mesh.uv, mesh.uv_faces
+    seams = seam_error(work.albedo, work)
+    report = {
+        "settings": asdict(replace(config, refine=refinement)),
+        "seed": config.seed,
+        "prior": prior.name,
+        "prompt": None if subject.prompts is None else subject.prompts.text,
+        "seconds": seconds,
+        "mesh": check(work).to_dict() | {"faces_turned": int(mirrored.sum())},
+        "uv": {"kept": fault is None, "why": "each texel shows one place" if fault is None else f"its own {fault}"},
+        "texture": {
+            "size": size,
+            "started_from": start,
+            "coverage": coverage,
+            "seam_levels": {"mean": round(seams.mean, 2), "p95": round(seams.p95, 2)},
+        },
+        "pictures": [view.prepared.report() for view in subject.views],
+        "views": [found | reference_figures(work, view) for found, view in zip(alignment, subject.views)],
+    }
+    new = mesh.with_(uv=uv, uv_faces=uv_faces, albedo=work.albedo, vertex_colors=None)
+    return Result(new, report, work, subject)
+
+
+def _require_surface(mesh: Mesh) -> None:
+    """UserError unless the mesh has faces of finite corners and some area."""
+    if len(mesh.faces) == 0:
+        raise UserError("the mesh has no faces, so there is nothing to texture; give a mesh with a surface")
+    if not bool(torch.isfinite(mesh.vertices).all()):
+        raise UserError("the mesh has vertices that are not finite numbers; repair it, or export it again")
+    vertices = mesh.vertices.detach().double()
+    extent = float((vertices.amax(dim=0) - vertices.amin(dim=0)).max())
+    if extent > _LARGEST:
+        raise UserError(f"the mesh is {extent:.3g} units large, too large to compute with; scale it down")
+    if not face_areas((vertices / max(extent, 1e-300)).numpy(), mesh.faces.numpy()).sum() > 1e-12:
+        raise UserError("the faces of the mesh have no area, so there is nothing to texture; give one with a surface")
+
+
+# --- A mesh in the house's frame ---
+
+
+def _centred(mesh: Mesh, subject: Subject) -> tuple[Tensor, Mesh]:
+    """The mesh as it is worked on: at the origin, equal vertices merged, faces turned outwards; and which were turned.
+
+    It fits the usual sphere, and seen from the first picture's place it is no larger than pictured objects are.
+    """
+    points = mesh.vertices[mesh.faces.unique()]
+    placed = fit_points(points).mesh(mesh)
+    if subject.views:
+        sides = _box(_silhouette(placed, subject.views[0]), subject.views[0])[1]
+        shrunk = min(1.0, OBJECT_SHARE * PICTURE_SIZE / float(sides.max()))
+        placed = fit_points(points, OBJECT_RADIUS * shrunk).mesh(mesh)
+    first, group = weld(placed.vertices.detach().numpy())
+    work = Mesh(
+        placed.vertices.detach()[torch.from_numpy(first)],
+        torch.from_numpy(group.astype(np.int64))[mesh.faces],
+        uv=mesh.uv,
+        uv_faces=mesh.uv_faces,
+    )
+    mirrored = _inside_out(work, subject.views)
+    return mirrored, _mirror(work, mirrored)
+
+
+def _mirror(mesh: Mesh, faces: Tensor) -> Mesh:
+    """The mesh with the marked faces [F] wound the other way; twice is as it was."""
+
+    def turned(corners: Tensor) -> Tensor:
+        return torch.where(faces[:, None], corners[:, [0, 2, 1]], corners)
+
+    return mesh.with_(
+        faces=turned(mesh.faces), uv_faces=None if mesh.uv_faces is None else turned(mesh.uv_faces), normals=None
+    )
+
+
+def _inside_out(mesh: Mesh, views: tuple[KnownView, ...]) -> Tensor:
+    """[F] bool, the faces whose back is what is seen from around. What is seen from both sides, as a sheet is, shows
+    its front to the pictures, and where they do not see it goes with the part that it belongs to."""
+    looks, back = _looks(mesh, baking_ring(size=192).camera())
+    part = face_parts(mesh.faces.numpy())
+    turned = (np.bincount(part, back) > 0.5 * np.bincount(part, looks))[part]
+    if views:
+        pictured, from_behind = _looks(mesh, concat([view.camera(PICTURE_SIZE) for view in views]))
+        turned = np.where(pictured > 0, from_behind > 0.5 * pictured, turned)
+    share = back / np.maximum(looks, 1)
+    decided = (looks > 0) & ((share > _DECIDED) | (share < 1 - _DECIDED))
+    return torch.from_numpy(np.where(decided, share > 0.5, turned))
+
+
+def _looks(mesh: Mesh, cameras: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """[F] pixels in which a face is seen, and those of them in which its back is."""
+    faces = rasterize_mesh(mesh.vertices, mesh.faces, cameras).face
+    hit = faces >= 0
+    _, rays = cameras.rays()
+    behind = (mesh.face_normals()[faces[hit]] * rays[hit]).sum(dim=-1) > 0
+    seen, count = faces[hit].numpy(), len(mesh.faces)
+    return np.bincount(seen, minlength=count), np.bincount(seen, behind.numpy(), minlength=count)
+
+
+# --- Pictures over the mesh ---
+
+
+def _aligned(mesh: Mesh, subject: Subject, on_event: OnEvent) -> tuple[tuple[KnownView, ...], list[dict[str, Any]]]:
+    """The known views, each picture moved and scaled so that its object's box is that of the mesh's silhouette, and
+    what the report says of them.
+
+    The pictures move, not the mesh: several may differ in framing, and a long mesh seen from its short side must not
+    outgrow the other views.
+    """
+    views, facts = [], []
+    for view in subject.views:
+        silhouette = _silhouette(mesh, view)
+        here, there = _box(view.prepared.rgba[..., 3], None), _box(silhouette, view)
+        scale = float(there[1].sum() / here[1].sum())
+        x, y = (there[0] - scale * here[0]).tolist()
+        moved = view.prepared.moved(scale, (x, y), PICTURE_SIZE)
+        overlap = float(iou(moved.rgba[..., 3], silhouette))
+        if overlap < _DOUBTFUL:
+            on_event(
+                Warned(
+                    f"the picture does not seem to show this mesh from azimuth {view.azimuth:g}, elevation "
+                    f"{view.elevation:g}: their silhouettes overlap by {overlap:.0%}; give the angles that it was "
+                    "taken from"
+                )
+            )
+        views.append(replace(view, prepared=moved))
+        facts.append({"azimuth": view.azimuth, "elevation": view.elevation})
+    return tuple(views), facts
+
+
+def _silhouette(mesh: Mesh, view: KnownView) -> Tensor:
+    """[S,S] alpha of the mesh from the camera of a known view."""
+    return render_mesh(mesh, view.camera(PICTURE_SIZE)).alpha[0, ..., 0]
+
+
+def _box(alpha: Tensor, view: KnownView | None) -> tuple[Tensor, Tensor]:
+    """Centre and sides (x, y), pixels, of what shows in alpha [H,W]: the mesh from a view, or the picture itself."""
+    spans = [torch.nonzero((alpha > _VISIBLE).any(dim=dim))[:, 0].double() for dim in (0, 1)]
+    if not len(spans[0]):
+        if view is None:
+            raise UserError("the picture is transparent everywhere; give one that shows an object")
+        raise UserError(
+            f"nothing of the mesh is to be seen from azimuth {view.azimuth:g}, elevation {view.elevation:g}; give the "
+            "angles that the picture was taken from"
+        )
+    low, high = torch.stack([s[0] for s in spans]), torch.stack([s[-1] + 1 for s in spans])
+    return (low + high) / 2, high - low
+
+
+# --- The texture before the prior sees it ---
+
+
+def _own_colours(mesh: Mesh, atlas: Atlas) -> Tensor | None:
+    """[S,S,3] the colours that a mesh came with on the atlas of its new texture; None if it has none, or just one.
+
+    The faces of the mesh are those that the atlas was made of, in their order and winding.
+    """
+    if mesh.albedo is not None and mesh.uv is not None and mesh.uv_faces is not None:
+        albedo = mesh.albedo.detach().permute(2, 0, 1)[None]
+        reduced = [min(side, atlas.size) for side in albedo.shape[2:]]
+        albedo = F.interpolate(albedo, size=reduced, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        uv = torch.from_numpy(atlas.at_corners(mesh.uv.detach().numpy(), mesh.uv_faces.numpy()))
+        colours = sample_texture(albedo.contiguous(), uv).numpy()
+    elif mesh.vertex_colors is not None:
+        colours = atlas.at_corners(mesh.vertex_colors.detach().numpy(), mesh.faces.numpy())
+    else:
+        return None
+    if float(np.ptp(colours, axis=0).max(initial=0.0)) < _PLAIN:
+        return None
+    return torch.from_numpy(atlas.spread(atlas.image(colours.clip(0, 1))))
+
+
+def _first_texture(mesh: Mesh, atlas: Atlas, own: Tensor | None, subject: Subject) -> tuple[Tensor, str, float]:
+    """The texture [S,S,3] of the pictures and the mesh's own colours, what its unseen sides start from, and the share
+    of the surface's texels that the pictures show."""
+    start = "nothing" if own is None else "its own colours"
+    base = torch.full((atlas.size, atlas.size, 3), 0.5) if own is None else own
+    if not subject.views:
+        return base, start, 0.0
+    pictures = torch.stack([view.premultiplied() for view in subject.views])
+    cameras = concat([view.camera() for view in subject.views])
+    # From where a picture begins to count, and how fast: as the refinement weighs its pixels.
+    baked = bake(
+        mesh, cameras, pictures[..., :3], pictures[..., 3:], atlas.size, min_cosine=0.2, sharpness=2.0, atlas=atlas
+    )
+    seen = baked.weight > _SEEN
+    coverage = round(float(seen.flatten()[torch.from_numpy(atlas.texels[atlas.inside])].float().mean()), 4)
+    if not bool(seen.any()):
+        return base, start, coverage
+    if own is None:
+        return fill(baked.albedo, seen, mesh, atlas), "the picture", coverage
+    both = torch.where(seen[..., None], baked.albedo, own).numpy()
+    return torch.from_numpy(atlas.spread(both)), start, coverage
