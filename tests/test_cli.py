@@ -396,3 +396,56 @@ def test_text_refuses_what_cannot_be_made(prior, capsys, tmp_path) -> None:
     assert "empty" in fails(capsys, "text", "  ", "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert "--max-memory" in fails(capsys, "text", "a chair", "--max-memory", "0")
+
+
+# --- refine ---
+
+
+def test_refine_passes_every_option_on(picture, prior, monkeypatch, tmp_path, capsys) -> None:
+    got: dict[str, object] = {}
+
+    class Result:
+        def save(self, path: Path) -> list[Path]:
+            return [path, path.with_suffix(".json")]
+
+    def job(mesh: Mesh, **options: object) -> object:
+        got.update(options, mesh=mesh)
+        return Result()
+
+    monkeypatch.setattr(api, "refine_mesh", job)
+    monkeypatch.chdir(tmp_path)
+    save_mesh(TETRAHEDRON, tmp_path / "t.stl")
+    command = ["refine", "t.stl", "--image", str(picture), str(picture), "--azimuth", "-30,150", "--elevation", "10"]
+    command += ["--prompt", "a gem", "--negative", "dull", "--seed", "3", "--steps", "7", "--texture-size", "256"]
+    assert cli.main([*command, "--guidance-scale", "4", "--fresh", "--device", "cpu"]) == 0
+    expected = {
+        "prompt": "a gem", "negative": "dull", "azimuth": [-30.0, 150.0], "elevation": 10.0, "seed": 3, "steps": 7,
+        "texture_size": 256, "guidance_scale": 4.0, "fresh": True, "prior": "the prior",
+    }  # fmt: skip
+    assert {key: got[key] for key in expected} == expected
+    assert got["mesh"].faces.shape == (4, 3) and len(got["image"]) == 2  # type: ignore[attr-defined, arg-type]
+    assert capsys.readouterr().out.split() == ["t-refined.glb", "t-refined.json"]
+
+
+def test_refine_refuses_what_cannot_be_made(picture, splat, monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(api, "load_prior", lambda *a: pytest.fail("the prior was loaded"))
+    monkeypatch.chdir(tmp_path)
+    save_mesh(TETRAHEDRON, tmp_path / "t.glb")
+    (tmp_path / "points.ply").write_text(
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
+        "end_header\n0 0 0\n"
+    )
+    (tmp_path / "nan.obj").write_text("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    before = sorted(tmp_path.iterdir())
+    told = ("--image", picture)
+    assert "--image or --prompt" in fails(capsys, "refine", "t.glb")
+    assert "is a Gaussian splat" in fails(capsys, "refine", splat, *told)
+    assert "no faces" in fails(capsys, "refine", "points.ply", *told)
+    assert "not finite" in fails(capsys, "refine", "nan.obj", *told)
+    assert "gone.glb" in fails(capsys, "refine", "gone.glb", *told)
+    assert "gone.png" in fails(capsys, "refine", "t.glb", "--image", "gone.png")
+    assert ".glb" in fails(capsys, "refine", "t.glb", *told, "-o", "new/x.stl")
+    assert "one for each" in fails(capsys, "refine", "t.glb", *told, "--azimuth", "0,90")
+    assert "--steps" in fails(capsys, "refine", "t.glb", *told, "--steps", "-1")
+    assert "--elevation" in fails(capsys, "refine", "t.glb", *told, "--elevation", "81")
+    assert sorted(tmp_path.iterdir()) == before
