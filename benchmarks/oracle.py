@@ -42,6 +42,9 @@ class OraclePrior:
     def decode(self, clean: Tensor) -> Tensor:
         return clean * 0.5 + 0.5
 
+    def release(self) -> None:
+        pass
+
     def predict(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, guidance_scale: float) -> Tensor:
         return rgba(self.mesh, views.camera(self.size, PRIOR_FOVY)).permute(0, 3, 1, 2) * 2 - 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -149,25 +148,13 @@ def text_to_3d(
         picture_prior = model
     drawer = load_prior(picture_prior, device) if isinstance(picture_prior, str) else picture_prior
     config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
-    subject = Subject(prompts=prompts) if drawer is None else _draw(drawer, prompts, seed, on_event)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    subject = Subject(prompts=prompts)
+    if drawer is not None:
+        drawing = text_picture.Config(seed=seed, candidates=8 if drawer.name == "embedded" else 1)
+        subject = text_picture.draw(drawing, prompts, drawer, on_event, folder, resume)
+        del drawer, picture_prior  # one that was loaded here is of no more use, and large
     return dreamgaussian.run(config, subject, model, on_event, folder, resume)
-
-
-def _draw(prior: EpsPrior, prompts: Prompts, seed: int, on_event: OnEvent) -> Subject:
-    """The words and the picture that the prior draws of them."""
-    config = text_picture.Config(seed=seed, candidates=8 if prior.name == "embedded" else 1)
-    pictures, _ = text_picture.run(config, prompts, prior, on_event)
-    if prior.sees_alpha:
-        prepared = text_picture.as_prepared(pictures[0])
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "picture.png"
-            save_image(path, pictures[0, :3].permute(1, 2, 0))
-            prepared = prepare(path)
-        for warning in prepared.warnings:
-            on_event(Warned(warning))
-    return Subject((KnownView(prepared, config.azimuth, config.elevation),), prompts)
 
 
 def _config(

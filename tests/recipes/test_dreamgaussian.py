@@ -58,6 +58,9 @@ class Ellipsoid:
     def decode(self, clean: Tensor) -> Tensor:
         return clean * 0.5 + 0.5
 
+    def release(self) -> None:
+        pass
+
     def predict(self, noisy: Tensor, t: Tensor, views: Any, condition: Any, guidance_scale: float) -> Tensor:
         turned = replace(views, azimuth=views.azimuth + self.front)
         return picture(turned.camera(4 * self.size, PRIOR_FOVY), self.size).permute(0, 3, 1, 2) * 2 - 1

@@ -21,19 +21,24 @@ import torch
 from safetensors.torch import save_file
 
 import gaussmith
-from gaussmith import api, cli
+from gaussmith import cli
 from gaussmith.camera import DEFAULT_FOVY
 from gaussmith.density import dreamgaussian as density
-from gaussmith.diffusion.family import DISTILLATIONS
+from gaussmith.diffusion.family import DISTILLATIONS, own_scale
+from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts
+from gaussmith.diffusion.schedule import CosineTime, eps_from_x0
 from gaussmith.events import Step, UserError, Warned
 from gaussmith.picture import Prepared
+from gaussmith.priors.lora import lora_layers
 from gaussmith.priors.multiview_unet import MultiViewUNet, read_config
+from gaussmith.priors.pictures import over
 from gaussmith.priors.published import load_published
 from gaussmith.recipes import dreamgaussian, text_picture
 from gaussmith.surface import check
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.train.texture import RefineConfig
+from gaussmith.views import OrbitView
 
 tiny = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "priors" / "conftest.py")))
 clip_words, tiny_sd, tiny_sdxl, tiny_if = tiny.clip_words, tiny.tiny_sd, tiny.tiny_sdxl, tiny.tiny_if
@@ -171,13 +176,10 @@ def whole(result: dreamgaussian.Result, events: list[Any]) -> None:
 def test_words_become_an_object(kind, request):
     events: list[Any] = []
     folder = str(request.getfixturevalue(f"tiny_{kind}"))
-    result = gaussmith.text_to_3d(
-        "a wooden chair", negative="ugly", preset="draft", prior=folder, on_event=events.append
-    )
-    whole(result, events)
-    assert result.report["prompt"] == "a wooden chair" and result.report["prior"] == folder
-    other = gaussmith.text_to_3d("a back view", negative="ugly", preset="draft", prior=folder)
-    assert not torch.equal(result.mesh.albedo, other.mesh.albedo), "the words change nothing"
+    made = gaussmith.text_to_3d("a wooden chair", negative="ugly", preset="draft", prior=folder, on_event=events.append)
+    whole(made, events)
+    assert made.report["prompt"] == "a wooden chair" and made.report["prior"] == folder
+    assert made.subject.views == () and made.report["reference"] is None
 
 
 @pytest.mark.parametrize("kind", ["zero123", "imagedream", "sd", "mvdream"])
@@ -190,3 +192,236 @@ def test_a_picture_becomes_an_object(kind, request):
     whole(result, events)
     assert result.report["reference"]["iou"] > 0.3
     assert kind != "zero123" or any("reads no words" in e.message for e in events if isinstance(e, Warned))
+
+
+@pytest.mark.parametrize(("kind", "distillation"), [("zero123", "ism"), ("imagedream", "csd")])
+def test_camera_priors_know_what_trains_no_network(kind, distillation, request):
+    events: list[Any] = []
+    folder = str(request.getfixturevalue(f"tiny_{kind}"))
+    job = {"preset": "draft", "prior": folder, "on_event": events.append}
+    whole(gaussmith.image_to_3d(disc(), distillation=distillation, **job), events)
+    with pytest.raises(UserError, match="sds, csd or ism"):
+        gaussmith.image_to_3d(disc(), distillation="vsd", **job)
+
+
+def words_with(prior: Any, distillation: str = "sds", **options: Any) -> dreamgaussian.Result:
+    return gaussmith.text_to_3d("a wooden chair", prior=prior, preset="draft", distillation=distillation, **options)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_sd):
+    """Stable Diffusion, which all jobs of the tests below share."""
+    return load_published(tiny_sd)
+
+
+@pytest.fixture(scope="module")
+def results(plain):
+    """Each distillation's result, made when first asked for."""
+    made: dict[str, dreamgaussian.Result] = {}
+
+    def of(name: str, on_event: Any = lambda event: None) -> dreamgaussian.Result:
+        if name not in made:
+            made[name] = words_with(plain, name, on_event=on_event)
+        return made[name]
+
+    return of
+
+
+@pytest.mark.parametrize("name", DISTILLATIONS)
+def test_every_distillation(plain, results, name, monkeypatch):
+    trained: list[Any] = []
+    make = plain.trainable
+    monkeypatch.setattr(plain, "trainable", lambda seed: trained.append(make(seed)) or trained[-1])
+    events: list[Any] = []
+    moved: list[bool] = []  # each network beside the prior: starts at zero, is gone with the job
+
+    def listen(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, Step) and (event.stage, event.step) == ("gaussians", STEPS):
+            states = [network.parameters() for network in trained]
+            moved.extend(all(bool(t.any()) for k, t in state.items() if k.endswith(".up")) for state in states)
+
+    result = results(name, listen)
+    whole(result, events)
+    assert moved == [True] * len(DISTILLATIONS[name].learns)
+    assert name == "sds" or not same(result, results("sds"))
+
+
+def test_a_job_leaves_the_prior_as_it_was(plain, results):
+    """After networks were trained beside it: none is left, nor is the VAE, and the next job is as the first."""
+    results("bsd")
+    assert not any(layer.lora_A for layer in lora_layers(plain.unet).values())
+    assert plain.space._vae is None
+    assert same(words_with(plain), results("sds")) and same(words_with(plain, "vsd"), results("vsd"))
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at(stage: str, step: int) -> Any:
+    def listen(event: Any) -> None:
+        if isinstance(event, Step) and (event.stage, event.step) == (stage, step):
+            raise Stop
+
+    return listen
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "step"), [("sds", "gaussians", 5), ("vsd", "gaussians", 7), ("bsd", "refine", 1)]
+)
+def test_killed_and_resumed_equals_uninterrupted(plain, tiny_sd, results, tmp_path, name, stage, step):
+    with pytest.raises(Stop):
+        words_with(str(tiny_sd), name, on_event=stop_at(stage, step), checkpoint_dir=tmp_path)
+    events: list[Any] = []
+    resumed = words_with(str(tiny_sd), name, on_event=events.append, checkpoint_dir=tmp_path, resume=True)
+    first = next(e for e in events if isinstance(e, Step))
+    assert (first.stage, first.step) == ("refine", 1) if stage == "refine" else first.step == step // 3 * 3 + 1
+    for a, b in zip(resumed.gaussians.tensors().values(), results(name).gaussians.tensors().values()):
+        assert torch.equal(a, b)
+    assert torch.equal(resumed.mesh.albedo, results(name).mesh.albedo)
+
+
+def test_a_failed_job_lets_the_vae_go(plain):
+    with pytest.raises(Stop):
+        words_with(plain, on_event=stop_at("gaussians", 2))
+    assert plain.space._vae is None
+
+
+@pytest.mark.parametrize("name", ["sds", "vsd"])
+def test_half_precision(tiny_sd, name):
+    events: list[Any] = []
+    whole(words_with(load_published(tiny_sd, dtype=torch.bfloat16), name, on_event=events.append), events)
+
+
+def test_each_distillation_follows_its_own_scale(plain):
+    def scale(name: str, given: float | None = None) -> float:
+        config = replace(TINY, distillation=name, guidance_scale=given)
+        job = SimpleNamespace(config=config, prior=plain, scale=plain.guidance_scale if given is None else given)
+        return own_scale(dreamgaussian._method(job))
+
+    assert {name: scale(name) for name in ("sds", "vsd", "dsd", "bsd", "ism")} == {
+        "sds": 100.0, "vsd": 7.5, "dsd": 7.5, "bsd": 2.0, "ism": 7.5,
+    }  # fmt: skip
+    assert scale("vsd", 30.0) == 30.0 and scale("dsd", 30.0) == 30.0
+
+
+def test_words_count_from_the_front_and_pictures_from_the_reference(plain, tiny_zero123, tiny_mvdream, tiny_imagedream):
+    """What stands to the left of a picture of the left side is the back."""
+    subject = Subject((KnownView(disc(), azimuth=90.0),), Prompts("a wooden chair"))
+    views = OrbitView(torch.tensor([180.0]), torch.tensor([0.0]))
+    told = {prior.name: subject.relative(views, prior).azimuth.item()
+            for prior in (plain, *map(load_published, (tiny_zero123, tiny_mvdream, tiny_imagedream)))}  # fmt: skip
+    names = [plain.name, *(str(f) for f in (tiny_zero123, tiny_mvdream, tiny_imagedream))]
+    assert [abs(told[name]) for name in names] == [180.0, 90.0, 180.0, 90.0]
+
+
+@torch.no_grad()
+def test_the_background_reaches_the_edge_of_the_network_s_frame(tiny_zero123):
+    """Zero-1-to-3 sees a wider frame than is rendered: on black, its border is black too."""
+    prior, generator = load_published(tiny_zero123), torch.Generator().manual_seed(0)
+    nothing = SimpleNamespace(rgb=torch.zeros(1, 64, 64, 3), alpha=torch.zeros(1, 64, 64, 1))
+    empty = torch.zeros(1, 4, prior.size, prior.size)
+    expected = [prior.net.space.encode(empty, grey) for grey in (0.0, 1.0)]
+    assert not torch.allclose(*expected)
+    seen = [dreamgaussian._encoded(prior, nothing, generator) for _ in range(12)]
+    which = [[bool(torch.equal(latents, e)) for e in expected] for latents in seen]
+    assert all(sum(row) == 1 for row in which) and {tuple(row) for row in which} == {(True, False), (False, True)}
+
+
+class Drawer:
+    """Draws a red disc on white whatever it is asked: a text-to-image prior whose words are not random."""
+
+    name, size, guidance_scale, device = "drawer", 64, 100.0, torch.device("cpu")
+    sees_alpha, bounded, group, from_reference = False, True, 1, False
+    schedule = CosineTime()
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+        self.released = 0
+
+    def text_condition(self, prompts: Prompts, on_event: Any = None) -> str:
+        return prompts.text
+
+    def encode(self, pictures: torch.Tensor, background: float = 1.0) -> torch.Tensor:
+        return over(pictures, background) * 2 - 1
+
+    def decode(self, clean: torch.Tensor) -> torch.Tensor:
+        return clean * 0.5 + 0.5
+
+    def predict(self, noisy: torch.Tensor, t: Any, views: Any, condition: str, guidance_scale: float) -> torch.Tensor:
+        self.asked.append((condition, guidance_scale))
+        rgba = disc(self.size).rgba.permute(2, 0, 1)[None]
+        return self.encode(torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1)).expand_as(noisy)
+
+    def eps(self, noisy: torch.Tensor, t: Any, views: Any, condition: str) -> Predictions:
+        eps = eps_from_x0(noisy, self.predict(noisy, t, views, condition, 1.0), self.schedule.level(t))
+        return Predictions(eps, eps)
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def test_words_become_a_picture_and_that_an_object(tiny_zero123, tmp_path):
+    events: list[Any] = []
+    drawer, prior = Drawer(), str(tiny_zero123)
+    result = words_with(prior, picture_prior=drawer, on_event=events.append, checkpoint_dir=tmp_path)
+    whole(result, events)
+    assert drawer.released and result.report["prompt"] == "a wooden chair"
+    assert result.report["reference"]["iou"] > 0.3 and result.report["picture"]["mask"] == "plain background"
+    # A scale for distillation would saturate the picture, and a busy background could not be cut away.
+    assert drawer.asked[0] == ("a wooden chair, on a plain white background", 7.5)
+    asked = len(drawer.asked)
+    again = words_with(prior, picture_prior=drawer, checkpoint_dir=tmp_path, resume=True)
+    assert same(result, again) and len(drawer.asked) == asked, "the picture was drawn again"
+    with pytest.raises(UserError, match="other settings"):
+        words_with(prior, picture_prior=drawer, checkpoint_dir=tmp_path, resume=True, seed=4)
+
+
+def test_a_picture_without_an_object_is_one_sentence(tiny_sd, tiny_zero123):
+    with pytest.raises(UserError, match=r"drew nothing of 'a wooden chair' that can be told from its background; try"):
+        words_with(str(tiny_zero123), picture_prior=str(tiny_sd))
+
+
+def test_the_published_drawing_is_a_picture(plain):
+    pictures, evidence = text_picture.run(text_picture.Config(candidates=3, steps=3), Prompts("a chair"), plain)
+    assert pictures.shape == (3, 4, 16, 16) and bool((pictures[:, 3] == 1).all()) and pictures.std() > 0.01
+    assert evidence.shape == (3,) and bool((evidence.diff() <= 0).all())
+
+
+def command(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    """The one sentence of a command that the user can mend."""
+    assert cli.main([str(a) for a in args]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("gaussmith: ") and err.count("\n") == 1, (out, err)
+    return err
+
+
+def test_bad_input_is_one_sentence_and_writes_nothing(tiny_sd, tiny_mvdream, tiny_zero123, tmp_path, capsys):
+    output = ("-o", tmp_path / "out", "--preset", "draft")
+    lame = tmp_path / "lame"
+    shutil.copytree(tiny_sd, lame, ignore=shutil.ignore_patterns("vae", "tokenizer"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    said = {
+        "there is no prior 'nothing'": ("text", "a chair", "--prior", "nothing"),
+        "lacks tokenizer, vae": ("text", "a chair", "--prior", lame),
+        "no model_index.json": ("text", "a chair", "--prior", empty),
+        "there is no prior 'neither'": ("text", "a chair", "--prior", tiny_zero123, "--picture-prior", "neither"),
+        "The prompt is empty": ("text", "  ", "--prior", tiny_sd),
+        "raise --max-memory": ("text", "a chair", "--prior", tiny_sd, "--max-memory", "1e-6"),
+        "--picture-prior draw one": ("text", "a chair", "--prior", tiny_zero123),
+        "cannot draw a picture": ("text", "a chair", "--prior", tiny_zero123, "--picture-prior", tiny_mvdream),
+        "sds, csd or ism": ("text", "a chair", "--prior", tiny_mvdream, "--distillation", "vsd"),
+    }
+    for sentence, args in said.items():
+        assert sentence in command(capsys, *args, *output, "--quiet")
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()], sentence
+
+
+def test_a_long_prompt_says_what_is_cut(tiny_sd, tmp_path, capsys):
+    prompt = " ".join(["a wooden chair"] * 7 + ["side"])
+    assert cli.main(["text", prompt, "--prior", str(tiny_sd), "--preset", "draft", "-o", str(tmp_path)]) == 0
+    err = capsys.readouterr().err
+    assert "longer than the 22 tokens" in err and "front view" in err
+    assert {path.suffix for path in tmp_path.iterdir()} == {".glb", ".ply", ".png", ".mp4", ".json"}

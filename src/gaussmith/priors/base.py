@@ -71,6 +71,10 @@ class Prior(Protocol):
         """The guided clean-picture (x0) prediction [B,C,h,w] for noisy [B,C,h,w] at times t [B], seen from `views`."""
         ...
 
+    def release(self) -> None:
+        """Called when a job ends: let go what it needed beside the denoiser, and what it trained."""
+        ...
+
 
 class EpsPrior(Prior, Protocol):
     """A prior that also shows the parts of its prediction, which every score distillation but plain SDS needs."""

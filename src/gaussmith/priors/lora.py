@@ -30,7 +30,7 @@ class Lora:
     def __init__(self, prior: TextPrior, name: str, layers: dict[str, Any], camera: nn.Sequential) -> None:
         self.prior, self.name, self._layers, self._camera = prior, name, layers, camera
         self._views: Tensor | None = None
-        prior.unet.time_embedding.register_forward_hook(self._add_camera)
+        self._hook = prior.unet.time_embedding.register_forward_hook(self._add_camera)
 
     def parameters(self) -> dict[str, Tensor]:
         """See `Trainable.parameters`: float32, whatever the type of the prior."""
@@ -47,6 +47,16 @@ class Lora:
         texts = condition.nulls if null else condition.positives
         with self._switched_on(views):
             return self.prior.run(noisy, t, texts.mixed(view_weights(views, condition.smooth)))
+
+    def remove(self) -> None:
+        """Take the adapter out of the denoiser, which is the prior's own again; of no use after that."""
+        self._hook.remove()
+        with warnings.catch_warnings():  # peft tells which other adapter it makes the active one; all are off
+            warnings.filterwarnings("ignore", "Adapter .* was active which is now deleted")
+            for layer in self._layers.values():
+                layer.delete_adapter(self.name)
+        self.prior.unet.peft_config.pop(self.name)
+        switch_off(self._layers)
 
     @contextmanager
     def _switched_on(self, views: OrbitView) -> Iterator[None]:
@@ -78,8 +88,8 @@ def attach_lora(prior: TextPrior, rank: int = 4, seed: int = 0, camera_dim: int 
     peft = library("peft")
     if rank < 1 or camera_dim < 1:
         raise ValueError(f"rank and camera_dim must be positive, got {rank} and {camera_dim}")
-    known = lora_layers(prior.unet)
-    name = f"gaussmith{max((len(layer.lora_A) for layer in known.values()), default=0)}"
+    taken = {name for layer in lora_layers(prior.unet).values() for name in layer.lora_A}
+    name = next(name for i in range(len(taken) + 1) if (name := f"gaussmith{i}") not in taken)
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=_TARGETS)
     # peft draws weights of its own, which are replaced below, and warns of a second adapter, which is what we want.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

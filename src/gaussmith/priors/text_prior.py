@@ -103,6 +103,7 @@ class TextPrior:
         self.device, self.dtype = first.device, first.dtype
         self._embed, self._memory = embed, memory
         self._embedded: dict[str, Texts] = {}
+        self._trained: list[Any] = []
         self._at_once = memory.at_once(weight_bytes(unet) + space.needs(), name)
         if isinstance(space, Latents) and memory.limit is not None:
             space.slices = 1
@@ -116,10 +117,12 @@ class TextPrior:
         return self.text_condition(prompts, on_event=on_event)
 
     def trainable(self, seed: int) -> Trainable:
-        """A network to train beside it: an adapter in its denoiser, see `lora.attach_lora`."""
+        """A network to train beside it: an adapter in its denoiser until `release`, see `lora.attach_lora`."""
         from gaussmith.priors.lora import attach_lora
 
-        return attach_lora(self, seed=seed)
+        self._trained.append(attach_lora(self, seed=seed))
+        trained: Trainable = self._trained[-1]
+        return trained
 
     def text_condition(self, prompts: Prompts, smooth: bool = True, on_event: OnEvent = ignore) -> TextCondition:
         """Embed the prompt with the words of each view, once a job; each distinct text is embedded once a prior.
@@ -206,7 +209,10 @@ class TextPrior:
         return {"text_embeds": pooled, "time_ids": ids.expand(len(pooled), -1)}
 
     def release(self) -> None:
-        """Let go what can be read again: the VAE. (Text encoders are kept no longer than the prompt takes.)"""
+        """Let go what a job leaves: networks trained beside it, and the VAE, which can be read again. (Text encoders
+        are kept no longer than the prompt takes.)"""
+        while self._trained:
+            self._trained.pop().remove()
         self.space.release()
         self._empty_cache()
 

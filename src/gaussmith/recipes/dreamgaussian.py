@@ -194,6 +194,15 @@ def run(
     Raises:
         UserError: no surface came out, the checkpoint is of other settings, or the prior cannot do what is asked.
     """
+    try:
+        return _run(config, subject, prior, on_event, checkpoint_dir, resume)
+    finally:
+        prior.release()
+
+
+def _run(
+    config: Config, subject: Subject, prior: EpsPrior, on_event: OnEvent, checkpoint_dir: Path | None, resume: bool
+) -> Result:
     settings = {"config": asdict(config), "prior": prior.name, "subject": subject.describe()}
     path = None if checkpoint_dir is None else checkpoint_dir / "checkpoint.safetensors"
 

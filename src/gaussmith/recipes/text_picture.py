@@ -8,7 +8,8 @@ judge    how much better the words explain each candidate than no words do: the 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
 from gaussmith.diffusion.guidance import PICTURE_SCALE
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import add_noise, ddim, even_times
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, ignore
-from gaussmith.picture import Prepared
+from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.picture import Prepared, prepare
 from gaussmith.priors.base import EpsPrior, place_in_frame
+from gaussmith.train import checkpoint
+from gaussmith.train.subject import KnownView, Subject
 from gaussmith.views import OrbitView
 
 JUDGE_TIMES = (0.5, 0.65, 0.8)  # noise at which the kind of thing, not its texture, is what is unsure
@@ -80,10 +83,54 @@ def run(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = i
         evidence = _evidence(prior, clean, views, condition, generator)
         order = evidence.argsort(descending=True)
         pictures = prior.decode(clean)[order]
+    prior.release()
     if pictures.shape[1] == 3:
         pictures = torch.cat([pictures, torch.ones_like(pictures[:, :1])], dim=1)
     on_event(StageFinished("picture", time.monotonic() - started))
     return pictures.cpu(), evidence[order].cpu()
+
+
+def draw(
+    config: Config,
+    prompts: Prompts,
+    prior: EpsPrior,
+    on_event: OnEvent = ignore,
+    keep: Path | None = None,
+    resume: bool = False,
+) -> Subject:
+    """The words and the best picture of them, cut out: what a view-conditioned prior makes three-dimensional.
+
+    Args:
+        keep: folder where the picture stays for a run that resumes: drawn again elsewhere, or by an accelerator, it may
+            differ in its last bits. resume: take it from there.
+
+    Raises:
+        UserError: the prior cannot draw, or drew nothing that can be cut out.
+    """
+    path = None if keep is None else keep / "picture.safetensors"
+    settings = {"config": asdict(config), "prompts": asdict(prompts), "prior": prior.name}
+    if resume and path is not None and path.is_file():
+        picture = checkpoint.load(path, config=settings).tensors["picture"]
+    else:
+        # What is to be cut out should stand on one colour; a prior that sees alpha draws no background at all.
+        text = prompts.text if prior.sees_alpha else f"{prompts.text.strip()}, on a plain white background"
+        picture = run(config, replace(prompts, text=text), prior, on_event)[0][0]
+        if path is not None:
+            checkpoint.save(path, {"picture": picture}, {}, config=settings)
+    prepared = as_prepared(picture) if prior.sees_alpha else _cut_out(picture, prompts, prior)
+    for warning in prepared.warnings:
+        on_event(Warned(warning))
+    return Subject((KnownView(prepared, config.azimuth, config.elevation),), prompts)
+
+
+def _cut_out(picture: Tensor, prompts: Prompts, prior: EpsPrior) -> Prepared:
+    try:
+        return prepare(picture[:3].permute(1, 2, 0).clamp(0, 1))
+    except UserError as error:
+        raise UserError(
+            f"the prior {prior.name} drew nothing of {prompts.text.strip()[:60]!r} that can be told from its "
+            "background; try another --seed or other words, or draw the picture elsewhere and use `gaussmith image`"
+        ) from error
 
 
 def _evidence(prior: EpsPrior, clean: Tensor, views: OrbitView, condition: Any, generator: torch.Generator) -> Tensor:

@@ -98,6 +98,9 @@ class EmbeddedPrior:
         """Back to [0,1]."""
         return (clean * 0.5 + 0.5).clamp(0, 1)
 
+    def release(self) -> None:
+        """Nothing is kept of a job."""
+
     @torch.no_grad()
     def predict(
         self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition, guidance_scale: float | None = None
