@@ -262,7 +262,7 @@ def refine_mesh(
         seed, replace(refine, steps=refine.steps if steps is None else steps),
         texture_size=texture_size, guidance_scale=guidance_scale, fresh=fresh,
     )  # fmt: skip
-    return retexture.run(config, surface, subject, model, on_event)
+    return retexture.run(retexture.for_prior(config, model), surface, subject, model, on_event)
 
 
 def load_surface(path: str | Path) -> Mesh:
