@@ -43,7 +43,7 @@ from gaussmith.views import OrbitView
 tiny = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "priors" / "conftest.py")))
 clip_words, tiny_sd, tiny_sdxl, tiny_if = tiny.clip_words, tiny.tiny_sd, tiny.tiny_sdxl, tiny.tiny_if
 
-STEPS = 8
+STEPS = 6
 TINY = dreamgaussian.Config(
     steps=STEPS, views=2, points=150, max_gaussians=300, sizes=((0.0, 1),), reference_size=48, resolution=24,
     max_faces=300, texture_size=64, refine=RefineConfig(steps=2, size=2, denoise=(2, 2)), save_every=3,
@@ -182,26 +182,22 @@ def test_words_become_an_object(kind, request):
     assert made.subject.views == () and made.report["reference"] is None
 
 
-@pytest.mark.parametrize("kind", ["zero123", "imagedream", "sd", "mvdream"])
-def test_a_picture_becomes_an_object(kind, request):
+# Zero-1-to-3 by plain SDS is below, behind the prior that draws.
+@pytest.mark.parametrize(("kind", "distillation"), [("zero123", "ism"), ("imagedream", "sds"), ("sd", "sds")])
+def test_a_picture_becomes_an_object(kind, distillation, request):
     events: list[Any] = []
     result = gaussmith.image_to_3d(
         disc(), elevation=10.0, azimuth=30.0, prompt="a wooden chair", preset="draft",
-        prior=str(request.getfixturevalue(f"tiny_{kind}")), on_event=events.append,
+        prior=str(request.getfixturevalue(f"tiny_{kind}")), distillation=distillation, on_event=events.append,
     )  # fmt: skip
     whole(result, events)
     assert result.report["reference"]["iou"] > 0.3
     assert kind != "zero123" or any("reads no words" in e.message for e in events if isinstance(e, Warned))
 
 
-@pytest.mark.parametrize(("kind", "distillation"), [("zero123", "ism"), ("imagedream", "csd")])
-def test_camera_priors_know_what_trains_no_network(kind, distillation, request):
-    events: list[Any] = []
-    folder = str(request.getfixturevalue(f"tiny_{kind}"))
-    job = {"preset": "draft", "prior": folder, "on_event": events.append}
-    whole(gaussmith.image_to_3d(disc(), distillation=distillation, **job), events)
+def test_camera_priors_train_no_network_and_say_so(tiny_zero123):
     with pytest.raises(UserError, match="sds, csd or ism"):
-        gaussmith.image_to_3d(disc(), distillation="vsd", **job)
+        gaussmith.image_to_3d(disc(), distillation="vsd", preset="draft", prior=str(tiny_zero123))
 
 
 def words_with(prior: Any, distillation: str = "sds", **options: Any) -> dreamgaussian.Result:
@@ -268,7 +264,8 @@ def stop_at(stage: str, step: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "stage", "step"), [("sds", "gaussians", 5), ("vsd", "gaussians", 7), ("bsd", "refine", 1)]
+    ("name", "stage", "step"),
+    [("sds", "gaussians", 5), ("vsd", "gaussians", 4), ("bsd", "gaussians", 5), ("dsd", "refine", 1)],
 )
 def test_killed_and_resumed_equals_uninterrupted(plain, tiny_sd, results, tmp_path, name, stage, step):
     with pytest.raises(Stop):
@@ -288,10 +285,9 @@ def test_a_failed_job_lets_the_vae_go(plain):
     assert plain.space._vae is None
 
 
-@pytest.mark.parametrize("name", ["sds", "vsd"])
-def test_half_precision(tiny_sd, name):
+def test_half_precision(tiny_sd):
     events: list[Any] = []
-    whole(words_with(load_published(tiny_sd, dtype=torch.bfloat16), name, on_event=events.append), events)
+    whole(words_with(load_published(tiny_sd, dtype=torch.bfloat16), "vsd", on_event=events.append), events)
 
 
 def test_each_distillation_follows_its_own_scale(plain):

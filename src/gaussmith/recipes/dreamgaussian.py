@@ -71,8 +71,8 @@ class Config:
         sizes: (from progress, picture side) of the novel renders, in multiples of the prior's own side.
         distillation: which score distillation (paper: sds), see `diffusion.family`. times: noise times of stage 1
             (paper: 0.98 down to 0.02; below 0.5 a 64-pixel prior only repeats the noise that it is shown).
-        guidance_scale: None for the prior's own, or the distillation's paper's if that is less. max_gradient: bound of
-            each view's distillation gradient, a norm.
+        guidance_scale: None for the prior's own, in stage 1 up to that of the distillation's paper, in stage 2 up to
+            `PICTURE_SCALE` (public code: 100 for words). max_gradient: bound of each view's distillation gradient.
         sds_weight: of the distillation loss, which is summed over the prior's pixels.
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
@@ -174,6 +174,11 @@ class _Job:
     @property
     def scale(self) -> float:
         return self.prior.guidance_scale if self.config.guidance_scale is None else self.config.guidance_scale
+
+    @property
+    def picture_scale(self) -> float:
+        """Where pictures are mended: stage 2, and those that BSD's expert learns from."""
+        return min(self.scale, PICTURE_SCALE) if self.config.guidance_scale is None else self.scale
 
 
 def run(
@@ -402,7 +407,7 @@ def _teach(
         if name == "expert":
 
             def denoise(x: Tensor, t: Tensor) -> Tensor:
-                return job.prior.predict(x, t, views, job.condition, min(job.scale, PICTURE_SCALE))
+                return job.prior.predict(x, t, views, job.condition, job.picture_scale)
 
             strength = 0.7 - 0.4 * progress
             clean = denoise_at_strength(clean, strength, 5, denoise, job.prior.schedule, generator)
@@ -440,7 +445,7 @@ def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkp
             job.store("refine", step, _with_mesh(gaussians, mesh.with_(albedo=texture)), generator)
 
     return refine_texture(
-        mesh, job.subject, job.prior, job.condition, config.refine, job.scale, on_step, first, generator
+        mesh, job.subject, job.prior, job.condition, config.refine, job.picture_scale, on_step, first, generator
     )
 
 
