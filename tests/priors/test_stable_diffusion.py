@@ -532,3 +532,13 @@ def test_lora_of_sdxl_and_of_halves(sdxl, tiny_sd):
         out = lora.variational_eps(drawn((1, 4, 8, 8), 14), torch.tensor([0.5]), FRONT, condition)
         slopes = torch.autograd.grad(out.square().sum(), list(lora.parameters().values()))
         assert any(slope.abs().max() > 0 for slope in slopes)
+
+
+def test_a_long_prompt_keeps_the_words_of_the_view(tiny_sd):
+    """24 tokens: two are begin and end, three the view's, and one over the room is lost before them, once for all."""
+    events: list[Warned] = []
+    texts = Prompts(" ".join(["chair"] * 20)).positives()
+    ids = tokenize(tiny_sd, "tokenizer", "CLIPTokenizer", texts, 24, events.append)["input_ids"]
+    short = tokenize(tiny_sd, "tokenizer", "CLIPTokenizer", Prompts(" ".join(["chair"] * 19)).positives(), 24)
+    assert torch.equal(ids, short["input_ids"]) and len(ids.unique(dim=0)) == 4
+    assert [event.message.endswith("cut off: 'chair'") for event in events] == [True]

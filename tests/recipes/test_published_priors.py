@@ -419,5 +419,5 @@ def test_a_long_prompt_says_what_is_cut(tiny_sd, tmp_path, capsys):
     prompt = " ".join(["a wooden chair"] * 7 + ["side"])
     assert cli.main(["text", prompt, "--prior", str(tiny_sd), "--preset", "draft", "-o", str(tmp_path)]) == 0
     err = capsys.readouterr().err
-    assert "longer than the 22 tokens" in err and "front view" in err
+    assert "longer than the 22 tokens" in err and "cut off: 'wooden chair side'" in " ".join(err.split()), err
     assert {path.suffix for path in tmp_path.iterdir()} == {".glb", ".ply", ".png", ".mp4", ".json"}

@@ -3,7 +3,7 @@
 Without them a text prior paints a face on every side (the Janus problem). An adapter encodes `Prompts.positives()` and
 `Prompts.negatives()` once a job, one text a view of `VIEWS`; every step `view_weights` says how to mix the embeddings
 (or which to take), and `perp_neg_weights` how strongly the embeddings of `PERP_NEG_VIEWS` are avoided. What a token
-limit cuts off is the adapter's to report.
+limit cuts off is the adapter's to report; the view's words are to be kept (`split_view_words`).
 """
 
 from __future__ import annotations
@@ -69,6 +69,12 @@ class Prompts:
 
     def _with_words(self, view: str) -> str:
         return f"{self.text.strip()}, {view} view" if self.view_words else self.text
+
+
+def split_view_words(text: str) -> tuple[str, str]:
+    """One of `Prompts.positives` as what was asked for and the words of its view, "" if it has none."""
+    words = next((words for view in VIEWS if text.endswith(words := f", {view} view")), "")
+    return text.removesuffix(words), words
 
 
 def view_weights(views: OrbitView, smooth: bool = True) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gaussmith.diffusion.prompts import split_view_words
 from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.priors.files import load_config
 from gaussmith.priors.networks import first_line, library, load_transformers
@@ -96,23 +98,41 @@ def embed_t5(
 def tokenize(
     folder: Path, part: str, kind: str, texts: Sequence[str], limit: int, on_event: OnEvent = ignore
 ) -> dict[str, Tensor]:
-    """Texts as token ids and attention mask, both [N,limit] int64, padded; tells of what the limit cuts off.
+    """Texts as token ids and attention mask, both [N,limit] int64, padded; tells of what the limit cuts off, which is
+    from the end, but before the words of a view: without those a long prompt would have a face on every side.
 
     Raises:
         UserError: the tokenizer's files cannot be read.
     """
     tokenizer = _tokenizer(folder / part, kind)
-    padded = tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
     # One by one, without any special tokens: what is over the room that they leave is lost.
     room = limit - tokenizer.num_special_tokens_to_add()
-    lost = []
+    fitting, lost = [], []
     for text in texts:
-        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        if len(ids) > room:
-            lost.append(tokenizer.decode(ids[room:]).strip())
+        kept, cut = _fit(tokenizer, text, room)
+        fitting.append(kept)
+        lost += [cut] if cut else []
+    padded = tokenizer(fitting, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
     for tail in dict.fromkeys(lost):
         on_event(Warned(f"the prompt is longer than the {room} tokens that the prior reads; cut off: {tail!r}"))
     return {"input_ids": padded["input_ids"], "attention_mask": padded["attention_mask"]}
+
+
+def _fit(tokenizer: Any, text: str, room: int) -> tuple[str, str]:
+    """The text without as many words before its view's as it takes to fit into `room` tokens, and what was cut off."""
+
+    def tokens(part: str) -> list[int]:
+        ids: list[int] = tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    if len(ids := tokens(text)) <= room:
+        return text, ""
+    asked, view = split_view_words(text)
+    words = asked.split()
+    kept = bisect_right(range(len(words)), room, key=lambda n: len(tokens(" ".join(words[:n]) + view))) - 1
+    if not view or kept < 1:  # a limit in the middle of a word is the tokenizer's own affair
+        return text, tokenizer.decode(ids[room:]).strip()
+    return " ".join(words[:kept]) + view, " ".join(words[kept:])
 
 
 def _tokenizer(home: Path, kind: str) -> Any:
