@@ -52,7 +52,7 @@ from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
 from gaussmith.train.figures import reference_figures
 from gaussmith.train.schedules import log_lerp, staged
-from gaussmith.train.subject import Subject, tell
+from gaussmith.train.subject import Subject, strangeness, tell
 from gaussmith.train.texture import RefineConfig, refine_texture
 from gaussmith.train.variational import Learner, sources
 from gaussmith.views import OrbitView, elevation_range, four_view_ring, stratified_orbit
@@ -226,6 +226,7 @@ def _run(
             checkpoint.save(path, tensors, meta, config=settings, generators={"main": generator} if generator else None)
 
     job = _Job(config, subject, prior, tell(prior, subject, on_event), on_event, store, facts)
+    strange = strangeness(prior, subject, on_event)
 
     if saved and stage != "gaussians":
         gaussians = Gaussians(**checkpoint.section("gaussians", saved.tensors))
@@ -261,6 +262,7 @@ def _run(
         "prompt": None if subject.prompts is None else subject.prompts.text,
         "seconds": {k: round(v, 2) for k, v in facts["seconds"].items()},
         "picture": subject.views[0].prepared.report() if subject.views else None,
+        "domain": strange,
         "gaussians": {"count": len(gaussians), **facts["density"]},
         "mesh": check(mesh).to_dict(),
         "texture": {

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from gaussmith.camera import Camera, orbit
 from gaussmith.diffusion.prompts import Prompts
-from gaussmith.events import OnEvent, UserError, ignore
+from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.picture import Prepared
 from gaussmith.priors.base import Prior, crop_to_prior
+from gaussmith.priors.embedded.domain import domain_distance
 from gaussmith.views import OrbitView
 
 
@@ -86,3 +87,21 @@ def tell(prior: Prior, subject: Subject, on_event: OnEvent = ignore) -> Any:
             "--picture-prior draw one"
         )
     return prior.text_condition(subject.prompts, on_event=on_event)
+
+
+def strangeness(prior: Prior, subject: Subject, on_event: OnEvent = ignore) -> dict[str, Any] | None:
+    """How far the reference lies from what the prior learned from, for the report; None where nobody knows. Warns of a
+    picture that is unlike any of it."""
+    if not subject.views:
+        return None
+    distance = domain_distance(prior, crop_to_prior(subject.views[0].premultiplied().permute(2, 0, 1)))
+    if distance is None:
+        return None
+    if distance.far:
+        on_event(
+            Warned(
+                f"The picture looks unlike what the prior {prior.name} learned from (stranger than "
+                f"{min(distance.percentile, 99.9):.0f} % of such pictures): expect the unseen sides to be vague."
+            )
+        )
+    return asdict(distance)

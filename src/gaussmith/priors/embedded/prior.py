@@ -24,7 +24,6 @@ from gaussmith.views import OrbitView
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 NO_WORDS = Vocabulary(())
-NO_WORDS = Vocabulary(())
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
 _DOMAIN = "domain."  # before the names of the tensors that are not the network's
 
@@ -49,9 +48,7 @@ class EmbeddedPrior:
     guidance_scale = 1.25  # chosen on validation objects; what is over 2 oversaturates
     sees_alpha, bounded, group, from_reference = True, True, 1, True
 
-    def __init__(
-        self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS, domain: Domain | None = None
-    ) -> None:
+    def __init__(self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS, domain: Domain | None = None) -> None:
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.domain = domain  # None: nobody measured what pictures it learned from
