@@ -13,6 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -97,27 +98,22 @@ def image(
     heights = angles("--elevations", elevations) or [elevation] * len(pictures)
     views = api.known_views(pictures, turns, heights, keep_framing)
     model = api.load_prior(prior, device, gigabytes(max_memory))
-    folder, name = writable_folder(output), pictures[0].stem
-    with reporting(quiet) as on_event:
-        result = api.image_to_3d(
-            [view.prepared for view in views],
-            azimuth=turns,
-            elevation=heights,
-            prompt=prompt,
-            seed=seed,
-            preset=preset,
-            prior=model,
-            distillation=distillation,
-            guidance_scale=guidance_scale,
-            texture_size=texture_size,
-            max_faces=max_faces,
-            on_event=on_event,
-            checkpoint_dir=folder / f"{name}.checkpoint",
-            resume=resume,
-        )
-        paths = result.save(folder, name)
-    shutil.rmtree(folder / f"{name}.checkpoint", ignore_errors=True)
-    tell(quiet, *map(str, paths))
+    job = partial(
+        api.image_to_3d,
+        [view.prepared for view in views],
+        azimuth=turns,
+        elevation=heights,
+        prompt=prompt,
+        seed=seed,
+        preset=preset,
+        prior=model,
+        distillation=distillation,
+        guidance_scale=guidance_scale,
+        texture_size=texture_size,
+        max_faces=max_faces,
+        resume=resume,
+    )
+    _make_asset(job, output, pictures[0].stem, quiet)
 
 
 def text(
@@ -164,25 +160,30 @@ def text(
     name = file_name(prompt)
     model = api.load_prior(prior, device, gigabytes(max_memory))
     drawer = api.load_prior(picture_prior, device, gigabytes(max_memory)) if picture_prior else None
+    job = partial(
+        api.text_to_3d,
+        prompt,
+        negative=negative,
+        seed=seed,
+        preset=preset,
+        prior=model,
+        picture_prior=drawer,
+        distillation=distillation,
+        guidance_scale=guidance_scale,
+        texture_size=texture_size,
+        max_faces=max_faces,
+        resume=resume,
+    )
+    _make_asset(job, output, name, quiet)
+
+
+def _make_asset(job: Callable[..., Any], output: Path, name: str, quiet: bool) -> None:
+    """Run a job that checkpoints, write its files, and forget the checkpoint once they are there."""
     folder = writable_folder(output)
+    kept = folder / f"{name}.checkpoint"
     with reporting(quiet) as on_event:
-        result = api.text_to_3d(
-            prompt,
-            negative=negative,
-            seed=seed,
-            preset=preset,
-            prior=model,
-            picture_prior=drawer,
-            distillation=distillation,
-            guidance_scale=guidance_scale,
-            texture_size=texture_size,
-            max_faces=max_faces,
-            on_event=on_event,
-            checkpoint_dir=folder / f"{name}.checkpoint",
-            resume=resume,
-        )
-        paths = result.save(folder, name)
-    shutil.rmtree(folder / f"{name}.checkpoint", ignore_errors=True)
+        paths = job(on_event=on_event, checkpoint_dir=kept).save(folder, name)
+    shutil.rmtree(kept, ignore_errors=True)
     tell(quiet, *map(str, paths))
 
 

@@ -80,7 +80,8 @@ def refine_texture(
             else four_view_ring(generator, heights, fovy=PRIOR_FOVY, size=side)
         )
         seen = refine.View(mesh, views.camera())
-        latents = prior.encode(seen.render(texture).permute(0, 3, 1, 2).to(prior.device))
+        shown = seen.render(texture).permute(0, 3, 1, 2)
+        latents = prior.encode(shown.to(prior.device))
 
         def denoise(x: Tensor, t: Tensor, views: Any = views) -> Tensor:
             return prior.predict(x, t, subject.relative(views, prior), condition, scale)
@@ -90,9 +91,8 @@ def refine_texture(
         # Only what the prior's resolution shows is compared: detail finer than its pixels is not its to judge.
         change = F.interpolate(after - before, size=(side, side), mode="bilinear", align_corners=False)
         # Where the prior sees background or a border, a colour difference is one of shape, and shape is fixed.
-        alpha = seen.render(texture)[..., 3:].permute(0, 3, 1, 2)
         inside = F.interpolate(
-            F.interpolate(alpha, size=(prior.size,) * 2, mode="area"), size=(side, side), mode="bilinear"
+            F.interpolate(shown[:, 3:], size=(prior.size,) * 2, mode="area"), size=(side, side), mode="bilinear"
         )
         weight = seen.covered * (inside[:, 0] > 0.98)
         novel = refine.scatter(seen, change.permute(0, 2, 3, 1)[..., :3], _spread(seen, weight), size)
