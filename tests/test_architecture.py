@@ -11,12 +11,15 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "gaussmith"
 
 FLOORS = {
-    0: {"camera", "views", "gaussians", "mesh", "rotation", "sh", "events", "framing", "threads"},
+    0: {"camera", "views", "gaussians", "mesh", "rotation", "sh", "events", "framing", "threads", "capture", "lens"},
     1: {"render", "density", "fields", "surface", "texture", "losses", "metrics", "io"},
-    2: {"diffusion", "priors", "picture", "background"},
-    3: {"train", "synth", "preview", "asset"},
+    2: {"diffusion", "priors", "picture", "background", "photos"},
+    3: {"train", "synth", "preview", "asset", "editing"},
     4: {"recipes"},
-    5: {"api", "cli", "cli_priors", "cli_train_prior", "progress", "batch", "server", "__init__", "__main__"},
+    5: {
+        *("api", "progress", "batch", "server", "viewer", "__init__", "__main__"),
+        *("cli", "cli_priors", "cli_train_prior", "cli_reconstruct", "cli_view", "cli_edit", "cli_convert"),
+    },
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
@@ -36,6 +39,15 @@ SIDEWAYS = {
     ("cli_train_prior", "api"),
     ("cli_train_prior", "cli"),
     ("cli_train_prior", "progress"),
+    *(("cli", f"cli_{name}") for name in ("reconstruct", "view", "edit", "convert")),
+    *(
+        (f"cli_{name}", shell)
+        for name in ("reconstruct", "view", "edit", "convert")
+        for shell in ("api", "cli", "progress")
+    ),
+    ("cli_view", "viewer"),
+    ("cli_reconstruct", "viewer"),  # --view shows the running job
+    ("photos", "picture"),  # photos are decoded as single pictures are
     ("cli", "progress"),
     ("cli", "__init__"),
     ("__init__", "api"),
