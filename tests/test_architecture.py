@@ -18,7 +18,16 @@ FLOORS = {
     4: {"recipes"},
     5: {
         *("api", "progress", "batch", "server", "viewer", "__init__", "__main__"),
-        *("cli", "cli_priors", "cli_train_prior", "cli_reconstruct", "cli_view", "cli_edit", "cli_convert"),
+        *(
+            "cli",
+            "cli_options",
+            "cli_priors",
+            "cli_train_prior",
+            "cli_reconstruct",
+            "cli_view",
+            "cli_edit",
+            "cli_convert",
+        ),
     },
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -36,14 +45,11 @@ SIDEWAYS = {
     ("cli", "api"),
     ("cli", "cli_priors"),
     ("cli", "cli_train_prior"),
-    ("cli_train_prior", "api"),
-    ("cli_train_prior", "cli"),
-    ("cli_train_prior", "progress"),
-    *(("cli", f"cli_{name}") for name in ("reconstruct", "view", "edit", "convert")),
+    *(("cli", f"cli_{name}") for name in ("options", "reconstruct", "view", "edit", "convert")),
     *(
         (f"cli_{name}", shell)
-        for name in ("reconstruct", "view", "edit", "convert")
-        for shell in ("api", "cli", "progress")
+        for name in ("reconstruct", "view", "edit", "convert", "train_prior")
+        for shell in ("api", "cli_options", "progress")
     ),
     ("cli_view", "viewer"),
     ("cli_reconstruct", "viewer"),  # --view shows the running job

@@ -10,7 +10,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from gaussmith.api import resolve_device
-from gaussmith.cli import Output, tell, within, writable_folder
+from gaussmith.cli_options import Output, tell, within, writable_folder
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step
 from gaussmith.priors.embedded.prior import load_weights
 from gaussmith.progress import reporting
