@@ -67,16 +67,18 @@ def make(kernel, pairs=(), options={}, **constants):
     assert len(code) > 1000, kernel
 
 block = _triton_project.BLOCK
-make(_triton_project.project, BANDS=16, BLOCK=block)
-make(_triton_project.project_backward, BANDS=4, ADD=True, BLOCK=block)
+make(_triton_project.project, BANDS=16, BLOCK=block, ANTIALIASED=True)
+make(_triton_project.project_backward, BANDS=4, ADD=True, BLOCK=block, ANTIALIASED=True)
 for fill in (False, True):
     options = {"num_warps": 1, "enable_fp_fusion": False}
     make(_triton_bin.walk_tiles, FILL=fill, BLOCK=_triton_bin.BLOCK, options=options)
 rows = ("means2d", "splats")
 make(_triton_blend.blend, rows, GEOMETRY=True, CHUNK=_triton.CHUNK)
 chunk = _triton.CHUNK_BACKWARD
-make(_triton_blend.blend_backward, rows, {"num_warps": 2}, GEOMETRY=True, ATOMIC=False, STRIDE=13, CHUNK=chunk)
-make(_triton_blend.blend_backward, rows, GEOMETRY=False, ATOMIC=True, STRIDE=16, CHUNK=chunk)
+backward, stride = _triton_blend.blend_backward, {"CHUNK": chunk, "STRIDE": 16}
+make(backward, rows, {"num_warps": 2}, GEOMETRY=True, ABSOLUTE=False, ATOMIC=False, STRIDE=13, CHUNK=chunk)
+make(backward, rows, {"num_warps": 2}, GEOMETRY=True, ABSOLUTE=True, ATOMIC=False, **stride)
+make(backward, rows, GEOMETRY=False, ABSOLUTE=False, ATOMIC=True, **stride)
 make(_triton_blend.gather, options={"num_warps": 1}, STRIDE=9, BLOCK=8, DEPTH=8)
 """
 

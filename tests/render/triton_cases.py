@@ -78,15 +78,17 @@ def pulled(
     sum((p * torch.randn(p.shape, generator=generator).to(p)).sum() for p in pictures).backward()
     grads = {name: t.grad.cpu() for name, t in leaves.tensors().items()}
     grads |= {"means2d": render.means2d.grad.cpu(), "background": background.grad.cpu()}
+    if render.absolute2d is not None:
+        grads["absolute2d"] = render.absolute2d.grad.cpu()
     return Render(*(getattr(render, n).detach().cpu() for n in (*PICTURES, "means2d", "radii"))), grads
 
 
 def assert_parity(
-    gaussians: Gaussians, camera: Camera, background: Tensor | None = None, gradient: float = 2e-4
+    gaussians: Gaussians, camera: Camera, background: Tensor | None = None, gradient: float = 2e-4, **options: bool
 ) -> Render:
     """Pictures, positions, radii and all gradients against the float64 reference."""
-    expected, expected_grads = pulled(gaussians, camera, background, backend="reference")
-    got, got_grads = pulled(gaussians, camera, background)
+    expected, expected_grads = pulled(gaussians, camera, background, backend="reference", **options)
+    got, got_grads = pulled(gaussians, camera, background, **options)
     assert torch.equal(expected.radii > 0, got.radii > 0)
     drawn = got.radii > 0
     for render in (expected, got):
@@ -111,6 +113,16 @@ def test_equals_the_reference(bands: int, size: float, width: int, height: int) 
     camera = lopsided(orbit(torch.tensor([20.0, 130.0]), torch.tensor([10.0, -30.0]), width=width, height=height))
     background = torch.tensor([[0.2, 0.5, 0.9], [1.0, 1.0, 1.0]])
     assert_parity(scene(25, bands, bands, size), camera, background)
+
+
+@pytest.mark.parametrize("size", [-4.0, -2.5])
+def test_antialiased_and_absolute_equal_the_reference(size: float) -> None:
+    some, camera = scene(16, 3, 4, size), lopsided(orbit(torch.tensor([20.0, 130.0]), 10.0, width=19, height=17))
+    assert_parity(some, camera, antialiased=True, absolute=True)
+    got = [pulled(some, camera, geometry=False, absolute=True, deterministic=d)[1]["absolute2d"] for d in (True, False)]
+    _, expected = pulled(some, camera, backend="reference", geometry=False, absolute=True)
+    for grad in got:
+        assert (expected["absolute2d"] - grad).abs().max() <= 2e-4 * grad.max()
 
 
 def test_behind_the_camera_faint_and_off_screen() -> None:

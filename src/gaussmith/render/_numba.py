@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from gaussmith.camera import Camera
 from gaussmith.gaussians import Gaussians
 from gaussmith.render._numba_bin import bin_splats
-from gaussmith.render._numba_blend import blend, blend_backward, gather
+from gaussmith.render._numba_blend import blend, blend_backward, gather, gather_absolute
 from gaussmith.render._numba_project import CAMERA, RGB_COLUMNS, SPLAT, project, project_backward
 from gaussmith.threads import run
 
@@ -50,16 +50,16 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, means: Tensor, log_scales: Tensor, quats: Tensor, logits: Tensor, sh: Tensor,
-        cams: NDArray[np.float64], width: int, height: int,
+        cams: NDArray[np.float64], width: int, height: int, antialiased: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         """means2d [B,N,2], splats [B,N,SPLAT], reach [B,N], radii [B,N]."""
         batch, n = cams.shape[0], means.shape[0]
         means2d, splats = means.new_empty(batch, n, 2), means.new_empty(batch, n, SPLAT)
         reach, radii = means.new_empty(batch, n), means.new_empty(batch, n)
         inputs = tuple(_array(t) for t in (means, log_scales, quats, logits, sh))
-        run(project, *inputs, cams, width, height, *(t.numpy() for t in (means2d, splats, reach, radii)))
+        run(project, *inputs, cams, width, height, antialiased, *(t.numpy() for t in (means2d, splats, reach, radii)))
         ctx.save_for_backward(means, log_scales, quats, logits, sh)
-        ctx.frame = (cams, width, height, reach.numpy())
+        ctx.frame = (cams, width, height, antialiased, reach.numpy())
         ctx.mark_non_differentiable(reach, radii)
         return means2d, splats, reach, radii
 
@@ -76,16 +76,19 @@ class _Project(torch.autograd.Function):
             _array(g_splats),
             *(t.numpy() for t in grads),
         )
-        return *grads, None, None, None
+        return *grads, None, None, None, None
 
 
 class _Blend(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, means2d: Tensor, splats: Tensor, background: Tensor, reach: Tensor, width: int, height: int,
-        geometry: bool,
+        ctx: Any, means2d: Tensor, splats: Tensor, background: Tensor, absolute: Tensor | None, reach: Tensor,
+        width: int, height: int, geometry: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """rgb [B,H,W,3], alpha [B,H,W], weighted sums of depth and normal [B,H,W,4] (height 0 without geometry)."""
+        """rgb [B,H,W,3], alpha [B,H,W], weighted sums of depth and normal [B,H,W,4] (height 0 without geometry).
+
+        `absolute` [B,N,2] is not read; what it gets as its gradient is the sum of absolute screen gradients.
+        """
         batch, n = reach.shape
         flat = _array(means2d).reshape(batch * n, 2), _array(splats).reshape(batch * n, SPLAT)
         lists = bin_splats(_array(means2d), _array(splats), _array(reach), width, height)
@@ -106,19 +109,28 @@ class _Blend(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g_rgb: Tensor, g_alpha: Tensor, g_extra: Tensor) -> tuple[Tensor | None, ...]:
         g_means2d, g_splats = (torch.empty(shape) for shape in ctx.shapes)
-        parts = 2 + (SPLAT if g_extra.numel() else RGB_COLUMNS)
-        partial = np.empty((len(ctx.pairs[1]), parts), np.float32)
-        run(blend_backward, *ctx.kernel_inputs, *(_array(g) for g in (g_rgb, g_alpha, g_extra)), partial)
+        g_absolute = torch.empty(ctx.shapes[0]) if ctx.needs_input_grad[3] else None
+        pairs, parts = len(ctx.pairs[1]), 2 + (SPLAT if g_extra.numel() else RGB_COLUMNS)
+        partial = np.empty((pairs, parts), np.float32)
+        spread = None if g_absolute is None else np.empty((pairs, 2), np.float32)
+        run(blend_backward, *ctx.kernel_inputs, *(_array(g) for g in (g_rgb, g_alpha, g_extra)), partial, spread)
         run(gather, partial, *ctx.pairs, g_means2d.numpy().reshape(-1, 2), g_splats.numpy().reshape(-1, SPLAT))
+        if g_absolute is not None:
+            run(gather_absolute, spread, *ctx.pairs, g_absolute.numpy().reshape(-1, 2))
         g_background = None
         if ctx.needs_input_grad[2]:
             (alpha,) = ctx.saved_tensors
             g_background = ((1 - alpha)[..., None] * g_rgb).sum(dim=(1, 2))
-        return g_means2d, g_splats, g_background, None, None, None, None
+        return g_means2d, g_splats, g_background, g_absolute, None, None, None, None
 
 
 def rasterize(
-    gaussians: Gaussians, camera: Camera, background: Tensor, geometry: bool
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Tensor,
+    geometry: bool,
+    antialiased: bool,
+    absolute: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """rgb [B,H,W,3], alpha [B,H,W], depth and normal sums [B,H or 0,W,4], means2d [B,N,2], radii [B,N].
 
@@ -127,8 +139,10 @@ def rasterize(
     device = gaussians.means.device
     parameters = [t.to("cpu", torch.float32) for t in gaussians.tensors().values()]
     frame = (camera.width, camera.height)
-    means2d, splats, reach, radii = _Project.apply(*parameters, _camera_rows(camera), *frame)
+    means2d, splats, reach, radii = _Project.apply(*parameters, _camera_rows(camera), *frame, antialiased)
     means2d = means2d.to(device)
-    pictures = _Blend.apply(means2d.cpu(), splats, background.to("cpu", torch.float32), reach, *frame, geometry)
+    background = background.to("cpu", torch.float32)
+    absolute = None if absolute is None else absolute.to("cpu", torch.float32)
+    pictures = _Blend.apply(means2d.cpu(), splats, background, absolute, reach, *frame, geometry)
     rgb, alpha, extra = (t.to(device) for t in pictures)
     return rgb, alpha, extra, means2d, radii.to(device)

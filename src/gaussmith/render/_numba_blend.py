@@ -36,6 +36,8 @@ REST, VALUE = AREA * 9, AREA * 10
 SCRATCH = AREA * 11
 LANES = 10 * TILE
 """Sums over a tile's rows, one vector of 16 lanes for each of 10 quantities."""
+SPREAD = 2 * TILE
+"""The same for the absolute gradients of x and y."""
 
 
 @njit(fastmath=True, error_model="numpy", inline="always")
@@ -182,15 +184,20 @@ def _store_partial(lanes, dx, dy, splat, geometry, out):
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def blend_backward(
     worker, workers, means2d, splats, tile_start, entry_splat, entry_rows, schedule, geometry,
-    rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, partial,
+    rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, partial, absolute,
 ):  # fmt: skip
     """From the pixel gradients g_rgb, g_alpha, g_extra, fill partial [P,9 or 13]: each entry's share of the gradient
     of its splat, as x, y and then the splat's own columns.
+
+    And absolute [P,2], the sums over pixels of the absolute gradients of x and y; where it is None, Numba leaves out
+    all that belongs to it.
     """
     height, width = alpha.shape[1:]
     across = (width + TILE - 1) // TILE
     tiles = across * ((height + TILE - 1) // TILE)
     s, lanes = np.empty(SCRATCH, np.float32), np.empty(LANES, np.float32)
+    if absolute is not None:
+        moment, spread = np.empty(TILE, np.float32), np.empty(SPREAD, np.float32)
     for job in range(worker, schedule.shape[0], workers):
         tile = schedule[job]
         b, left, top = tile // tiles, tile % tiles % across * TILE, tile % tiles // across * TILE
@@ -206,6 +213,8 @@ def blend_backward(
             dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
             first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
             lanes[:] = ZERO
+            if absolute is not None:
+                spread[:] = ZERO
             for i in range(first, last + 1):
                 y = dy + f4(i)
                 u0, v = l0 * dx + l1 * y, l2 * y
@@ -236,6 +245,13 @@ def blend_backward(
                     lanes[3 * TILE + j] += w * g_red
                     lanes[4 * TILE + j] += w * g_green
                     lanes[5 * TILE + j] += w * g_blue
+                    if absolute is not None:
+                        moment[j] = m
+                if absolute is not None:
+                    for j in range(TILE):
+                        m, u = moment[j], u0 + l0 * f4(j)
+                        spread[j] += abs(m * u)
+                        spread[TILE + j] += abs(m * (l1 * u + l2 * v))
                 if geometry:
                     for j in range(TILE):
                         w = s[WEIGHT + row + j]
@@ -244,7 +260,15 @@ def blend_backward(
                         lanes[8 * TILE + j] += w * s[NY + row + j]
                         lanes[9 * TILE + j] += w * s[NZ + row + j]
             _store_partial(lanes, dx, dy, splats[g], geometry, partial[k])
+            if absolute is not None:
+                sum_x, sum_y = ZERO, ZERO
+                for j in range(TILE):
+                    sum_x += spread[j]
+                    sum_y += spread[TILE + j]
+                absolute[k, 0], absolute[k, 1] = sum_x * l0 * f4(2), sum_y * f4(2)  # l0, l1, l2 hold a root of 1/2
         partial[stop : tile_start[tile + 1]] = ZERO
+        if absolute is not None:
+            absolute[stop : tile_start[tile + 1]] = ZERO
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -264,3 +288,15 @@ def gather(worker, workers, partial, splat_start, slots, g_means2d, g_splats):
             g_means2d[g, 1] += partial[slot, 1]
             for c in range(parts - 2):
                 g_splats[g, c] += partial[slot, 2 + c]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gather_absolute(worker, workers, absolute, splat_start, slots, g_absolute):
+    """Add each splat's rows of absolute [P,2] in order, to g_absolute [B*N,2]."""
+    count = g_absolute.shape[0]
+    for g in range(count * worker // workers, count * (worker + 1) // workers):
+        x, y = ZERO, ZERO
+        for pair in range(splat_start[g], splat_start[g + 1]):
+            x += absolute[slots[pair], 0]
+            y += absolute[slots[pair], 1]
+        g_absolute[g, 0], g_absolute[g, 1] = x, y

@@ -125,6 +125,13 @@ def _covariance(A):
 
 
 @njit(cache=True, error_model="numpy")
+def _filter(xx, yy, det):
+    """Factor of the opacity with antialiasing, sqrt(det S / det(S + LOW_PASS I)), and det S."""
+    plain = max(det - LOW_PASS * (xx + yy - LOW_PASS), 0.0)
+    return math.sqrt(plain / det), plain
+
+
+@njit(cache=True, error_model="numpy")
 def _shortest_axis(log_scales, g, R, cams, b, means):
     """Index of the smallest scale and the sign that turns that axis towards the camera."""
     k = 0
@@ -160,7 +167,10 @@ def _colors(sh, g, basis, splats, b):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def project(worker, workers, means, log_scales, quats, logits, sh, cams, width, height, means2d, splats, reach, radii):
+def project(
+    worker, workers, means, log_scales, quats, logits, sh, cams, width, height, antialiased,
+    means2d, splats, reach, radii,
+):  # fmt: skip
     """Project N Gaussians into B cameras (rows of cams as `CAMERA` says).
 
     Fills means2d [B,N,2], splats [B,N,SPLAT], reach [B,N] and radii [B,N]. The reach is the squared Mahalanobis
@@ -171,10 +181,10 @@ def project(worker, workers, means, log_scales, quats, logits, sh, cams, width, 
     R, S, M, A, basis = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3)), np.empty(16)
     for g in range(n * worker // workers, n * (worker + 1) // workers):
         _rotation_and_axes(quats, log_scales, g, R, S)
-        opacity = 1 / (1 + math.exp(-float(logits[g])))
-        r2 = 2 * math.log(max(opacity / ALPHA_MIN, 1.0))
+        whole = 1 / (1 + math.exp(-float(logits[g])))
+        whole_r2 = 2 * math.log(max(whole / ALPHA_MIN, 1.0))
         if not abs(float(logits[g]) + log_scales[g, 0] + log_scales[g, 1] + log_scales[g, 2]) < np.inf:
-            r2 = 0.0
+            whole_r2 = 0.0
         for b in range(cams.shape[0]):
             reach[b, g], radii[b, g], means2d[b, g, 0], means2d[b, g, 1] = 0, 0, 0, 0
             for c in range(SPLAT):
@@ -188,8 +198,14 @@ def project(worker, workers, means, log_scales, quats, logits, sh, cams, width, 
             means2d[b, g, 0], means2d[b, g, 1] = px, py
             _linearise(cams, b, width, height, x, y, z, S, M, A)
             xx, xy, yy, det = _covariance(A)
-            if not (r2 > 0 and xx + yy < LIMIT):
+            if not (whole_r2 > 0 and xx + yy < LIMIT):
                 continue
+            opacity, r2 = whole, whole_r2
+            if antialiased:
+                opacity *= _filter(xx, yy, det)[0]
+                r2 = 2 * math.log(max(opacity / ALPHA_MIN, 1.0))
+                if not r2 > 0:
+                    continue
             hx, hy = math.sqrt(r2 * xx), math.sqrt(r2 * yy)
             if px + hx < 0.5 or px - hx > width - 0.5 or py + hy < 0.5 or py - hy > height - 0.5:
                 continue
@@ -232,8 +248,8 @@ def _color_gradient(cams, b, means, sh, g, g_splats, basis, weights, g_sh, g_mea
 
 
 @njit(cache=True, error_model="numpy")
-def _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_splats, g_S, g_mean):
-    """Add the gradient through position, depth and covariance to g_S [3,3] and g_mean [3]."""
+def _screen_gradient(cams, b, width, height, antialiased, means, g, opacity, S, M, A, g_means2d, g_splats, g_S, g_mean):
+    """Add the gradient through position, depth and covariance to g_S [3,3] and g_mean [3]; returns the opacity's."""
     x, y, z = _to_camera(cams, b, means, g)
     u, v = _linearise(cams, b, width, height, x, y, z, S, M, A)
     xx, xy, yy, det = _covariance(A)
@@ -244,6 +260,14 @@ def _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_spl
     g_xx = 2 * g_det * yy
     g_xy = -g_l1 - 2 * xy * g_det
     g_yy = (t0 - t1 - t2) / yy + 2 * g_det * xx
+    g_opacity = float(g_splats[b, g, 3])
+    if antialiased:
+        factor, plain = _filter(xx, yy, det)
+        g_root = g_opacity * opacity * factor
+        g_opacity *= factor
+        g_xx += g_root * ((yy - LOW_PASS) / plain - yy / det)
+        g_xy -= g_root * xy * (1 / plain - 1 / det)
+        g_yy += g_root * ((xx - LOW_PASS) / plain - xx / det)
     slope_x, slope_y = cams[b, 12] / z, cams[b, 13] / z
     gz, gu, gv = float(g_splats[b, g, 7]), 0.0, 0.0
     for k in range(3):
@@ -265,6 +289,7 @@ def _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_spl
     gz -= (gx * x + gy * y) / z
     for k in range(3):
         g_mean[k] += cams[b, k] * gx + cams[b, 3 + k] * gy + cams[b, 6 + k] * gz
+    return g_opacity
 
 
 @njit(cache=True, error_model="numpy")
@@ -289,8 +314,8 @@ def _saturate(value):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def project_backward(
-    worker, workers, means, log_scales, quats, logits, sh, cams, width, height, reach, g_means2d, g_splats,
-    g_means, g_log_scales, g_quats, g_logits, g_sh,
+    worker, workers, means, log_scales, quats, logits, sh, cams, width, height, antialiased, reach, g_means2d,
+    g_splats, g_means, g_log_scales, g_quats, g_logits, g_sh,
 ):  # fmt: skip
     """Add the gradients of the Gaussians' parameters to g_* (zero before), summed over cameras in order.
 
@@ -305,19 +330,19 @@ def project_backward(
             g_mean[i] = 0
             for j in range(3):
                 g_R[i, j], g_S[i, j] = 0, 0
-        drawn, g_opacity = False, 0.0
+        drawn, g_opacity, opacity = False, 0.0, 1 / (1 + math.exp(-float(logits[g])))
         for b in range(cams.shape[0]):
             if reach[b, g] > 0:
                 drawn = True
-                g_opacity += g_splats[b, g, 3]
-                _screen_gradient(cams, b, width, height, means, g, S, M, A, g_means2d, g_splats, g_S, g_mean)
+                g_opacity += _screen_gradient(
+                    cams, b, width, height, antialiased, means, g, opacity, S, M, A, g_means2d, g_splats, g_S, g_mean
+                )
                 _color_gradient(cams, b, means, sh, g, g_splats, basis, weights, g_sh, g_mean)
                 k, sign = _shortest_axis(log_scales, g, R, cams, b, means)
                 for i in range(3):
                     g_R[i, k] += sign * g_splats[b, g, 8 + i]
         if not drawn:
             continue
-        opacity = 1 / (1 + math.exp(-float(logits[g])))
         g_logits[g] = g_opacity * opacity * (1 - opacity)
         for j in range(3):
             scale, g_log_scale = math.exp(float(log_scales[g, j])), 0.0

@@ -6,6 +6,7 @@ No tiles: every Gaussian is evaluated at every pixel, by the definitions of `_sp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,12 @@ def _normals(gaussians: Gaussians, position: Tensor) -> Tensor:
     return torch.where(facing >= 0, axis, -axis)
 
 
+def _filtered(opacity: Tensor, covariance: Tensor) -> Tensor:
+    """Opacities [N] times sqrt(det S / det(S + LOW_PASS I)) at low-passed screen covariances [N,2,2]."""
+    plain = covariance - LOW_PASS * torch.eye(2).to(covariance)
+    return opacity * (plain.det().clamp_min(1e-30) / covariance.det()).sqrt()  # above 0 for the gradient of the root
+
+
 def _on_screen(mean: Tensor, covariance: Tensor, reach: Tensor, camera: Camera) -> Tensor:
     """[N] whether the box around the ellipse of squared radius reach meets the pixel centres."""
     half = (reach[:, None] * covariance.diagonal(dim1=1, dim2=2)).sqrt()
@@ -64,7 +71,7 @@ class _Splats:
     radii: Tensor
 
 
-def _project(gaussians: Gaussians, camera: Camera) -> _Splats:
+def _project(gaussians: Gaussians, camera: Camera, antialiased: bool) -> _Splats:
     w2c, K = camera.w2c[0], camera.K[0]
     local = gaussians.means @ w2c[:3, :3].T + w2c[:3, 3]
     drawn = gaussians.finite() & (local[:, 2] > NEAR)
@@ -73,24 +80,40 @@ def _project(gaussians: Gaussians, camera: Camera) -> _Splats:
     local = torch.where(drawn[:, None], local, local.new_tensor([0.0, 0.0, 1.0]))
     means2d = local[:, :2] / local[:, 2:] * K.diagonal()[:2] + K[:2, 2]
     covariance = _covariance2d(safe, camera, local)
+    opacity = _filtered(safe.opacities, covariance) if antialiased else safe.opacities
     direction = torch.nn.functional.normalize(safe.means - camera.position[0], dim=-1)
     color = spherical.evaluate(safe.sh, direction)
     magnitude = torch.cat([means2d, covariance.flatten(1), color, local], dim=1).detach().abs()
-    reach = 2 * (safe.opacities.detach() / ALPHA_MIN).log().clamp_min(0)
+    reach = 2 * (opacity.detach() / ALPHA_MIN).log().clamp_min(0)
     drawn = drawn & (magnitude < LIMIT).all(dim=1) & (reach > 0)
     drawn = drawn & _on_screen(means2d.detach(), covariance.detach(), reach, camera)
     radii = (reach * torch.linalg.eigvalsh(covariance.detach())[:, 1]).sqrt()
     values = torch.cat([color, local[:, 2:], _normals(safe, camera.position[0])], dim=1)
-    return _Splats(means2d, covariance, safe.opacities, values, torch.where(drawn, radii, torch.zeros_like(radii)))
+    return _Splats(means2d, covariance, opacity, values, torch.where(drawn, radii, torch.zeros_like(radii)))
 
 
-def _blend(splats: _Splats, means2d: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
+class _PerPixel(torch.autograd.Function):
+    """Positions [N,2] repeated for P pixels [N,P,2]; `absolute` [N,2] gets the sum of the absolute gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, means2d: Tensor, absolute: Tensor, pixels: int) -> Tensor:
+        return means2d[:, None].repeat(1, pixels, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        return gradient.sum(dim=1), gradient.abs().sum(dim=1), None
+
+
+def _blend(splats: _Splats, means2d: Tensor, absolute: Tensor | None, width: int, height: int) -> tuple[Tensor, Tensor]:
     """Front-to-back composite: sums of the values [H,W,7] and what is left of the transmittance [H,W]."""
     order = torch.argsort(splats.values[:, 3].detach(), stable=True)
     order = order[splats.radii[order] > 0]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([x, y], dim=-1).reshape(1, -1, 2).to(means2d) + 0.5
-    offset = pixels - means2d[order][:, None]
+    centre = means2d[order][:, None]
+    if absolute is not None:
+        centre = _PerPixel.apply(means2d[order], absolute[order], width * height)
+    offset = pixels - centre
     power = -0.5 * torch.einsum("npi,nij,npj->np", offset, torch.linalg.inv(splats.covariance[order]), offset)
     alpha = (splats.opacity[order, None] * power.exp()).clamp_max(ALPHA_MAX)
     alpha = torch.where(alpha >= ALPHA_MIN, alpha, torch.zeros_like(alpha))
@@ -101,12 +124,18 @@ def _blend(splats: _Splats, means2d: Tensor, width: int, height: int) -> tuple[T
 
 
 def rasterize(
-    gaussians: Gaussians, camera: Camera, background: Tensor, geometry: bool
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Tensor,
+    geometry: bool,
+    antialiased: bool,
+    absolute: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As `_numba.rasterize`, in the dtype of the Gaussians. Memory: some 10 N H W numbers a camera."""
-    splats = [_project(gaussians, camera[b]) for b in range(len(camera))]
+    splats = [_project(gaussians, camera[b], antialiased) for b in range(len(camera))]
     means2d = torch.stack([s.means2d for s in splats])
-    drawn = [_blend(s, m, camera.width, camera.height) for s, m in zip(splats, means2d)]
+    spread = [None] * len(camera) if absolute is None else list(absolute)
+    drawn = [_blend(s, m, a, camera.width, camera.height) for s, m, a in zip(splats, means2d, spread)]
     sums, left = torch.stack([d[0] for d in drawn]), torch.stack([d[1] for d in drawn])
     rgb = sums[..., :3] + left[..., None] * background[:, None, None]
     extra = sums[..., 3:] if geometry else sums[:, :0, :, 3:]

@@ -51,7 +51,7 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, means: Tensor, log_scales: Tensor, quats: Tensor, logits: Tensor, sh: Tensor, c2w: Tensor, K: Tensor,
-        width: int, height: int,
+        width: int, height: int, antialiased: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         """means2d [B,N,2], splats [B,N,SPLAT], reach [B,N], radii [B,N]."""
         batch, n = len(c2w), len(means)
@@ -60,10 +60,10 @@ class _Project(torch.autograd.Function):
         if n:
             _triton_project.project[(triton.cdiv(n, _triton_project.BLOCK), batch)](
                 means, log_scales, quats, logits, sh, c2w, K, n, width, height, means2d, splats, reach, radii,
-                BANDS=sh.shape[1], BLOCK=_triton_project.BLOCK,
+                BANDS=sh.shape[1], BLOCK=_triton_project.BLOCK, ANTIALIASED=antialiased,
             )  # fmt: skip
         ctx.save_for_backward(means, log_scales, quats, logits, sh, c2w, K, reach)
-        ctx.frame = width, height
+        ctx.frame, ctx.antialiased = (width, height), antialiased
         ctx.mark_non_differentiable(reach, radii)
         return means2d, splats, reach, radii
 
@@ -80,18 +80,21 @@ class _Project(torch.autograd.Function):
             _triton_project.project_backward[(triton.cdiv(n, _triton_project.BLOCK),)](
                 *inputs, c2w, K, b, n, *ctx.frame, reach[b],
                 g_means2d[b], g_means2d.stride(1), g_splats[b], g_splats.stride(1), *grads,
-                BANDS=inputs[4].shape[1], ADD=b > 0, BLOCK=_triton_project.BLOCK,
+                BANDS=inputs[4].shape[1], ADD=b > 0, BLOCK=_triton_project.BLOCK, ANTIALIASED=ctx.antialiased,
             )  # fmt: skip
-        return *grads, None, None, None, None
+        return *grads, None, None, None, None, None
 
 
 class _Blend(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, means2d: Tensor, splats: Tensor, background: Tensor, reach: Tensor, width: int, height: int,
-        geometry: bool, deterministic: bool,
+        ctx: Any, means2d: Tensor, splats: Tensor, background: Tensor, absolute: Tensor | None, reach: Tensor,
+        width: int, height: int, geometry: bool, deterministic: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """rgb [B,H,W,3], alpha [B,H,W], weighted sums of depth and normal [B,H,W,4] (height 0 without geometry)."""
+        """rgb [B,H,W,3], alpha [B,H,W], weighted sums of depth and normal [B,H,W,4] (height 0 without geometry).
+
+        `absolute` [B,N,2] is not read; what it gets as its gradient is the sum of absolute screen gradients.
+        """
         batch = len(reach)
         lists = _triton_bin.bin_splats(means2d, splats, reach, width, height)
         rgb, alpha = means2d.new_empty(batch, height, width, 3), means2d.new_empty(batch, height, width)
@@ -114,16 +117,19 @@ class _Blend(torch.autograd.Function):
         width, height, geometry, deterministic = ctx.options
         batch, n = means2d.shape[:2]
         g_rgb, g_alpha, g_extra = g_rgb.contiguous(), g_alpha.contiguous(), g_extra.contiguous()
-        pairs, columns = len(lists.entry_splat), 13 if geometry else 9
+        absolute = ctx.needs_input_grad[3]
+        pairs, columns = len(lists.entry_splat), ROW if absolute else 13 if geometry else 9
         with _memory(n, batch, width, height):
             rows = means2d.new_zeros(batch, n, ROW)
-            out = means2d.new_empty(pairs, columns) if deterministic else rows
+            out = rows
+            if deterministic:  # the absolute gradients stand last, behind columns that may stay unwritten
+                out = means2d.new_zeros(pairs, columns) if absolute else means2d.new_empty(pairs, columns)
         if pairs:
             _triton_blend.blend_backward[(len(done),)](
                 means2d.view(torch.int64), splats.view(torch.int64), lists.tile_start, lists.entry_splat,
                 lists.entry_pair, width, height, rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, out,
-                GEOMETRY=geometry, ATOMIC=not deterministic, STRIDE=out.shape[-1], CHUNK=CHUNK_BACKWARD,
-                num_warps=4 if len(done) < FEW_TILES else 2,
+                GEOMETRY=geometry, ABSOLUTE=absolute, ATOMIC=not deterministic, STRIDE=out.shape[-1],
+                CHUNK=CHUNK_BACKWARD, num_warps=4 if len(done) < FEW_TILES else 2,
             )  # fmt: skip
             if deterministic:
                 _triton_blend.gather[(triton.cdiv(batch * n, 8),)](
@@ -132,11 +138,19 @@ class _Blend(torch.autograd.Function):
         g_background = None
         if ctx.needs_input_grad[2]:
             g_background = ((1 - alpha)[..., None] * g_rgb).sum(dim=(1, 2))
-        return rows[..., :2], rows[..., 2 : 2 + SPLAT], g_background, None, None, None, None, None
+        g_absolute = rows[..., 2 + SPLAT :] if absolute else None
+        return rows[..., :2], rows[..., 2 : 2 + SPLAT], g_background, g_absolute, None, None, None, None, None
 
 
 def rasterize(
-    gaussians: Gaussians, camera: Camera, background: Tensor, geometry: bool, *, deterministic: bool
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Tensor,
+    geometry: bool,
+    antialiased: bool,
+    absolute: Tensor | None,
+    *,
+    deterministic: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As `_numba.rasterize`, on the Gaussians' device in float32. Raises UserError when its memory does not suffice."""
     if gaussians.means.device.type == "cpu" and not INTERPRETED:
@@ -145,7 +159,7 @@ def rasterize(
     with _memory(n, batch, width, height), torch.cuda.device_of(gaussians.means):
         parameters = [t.to(torch.float32).contiguous() for t in gaussians.tensors().values()]
         c2w, K = (t.detach().to(torch.float32).contiguous() for t in (camera.c2w, camera.K))
-        means2d, splats, reach, radii = _Project.apply(*parameters, c2w, K, width, height)
+        means2d, splats, reach, radii = _Project.apply(*parameters, c2w, K, width, height, antialiased)
         background = background.to(torch.float32).contiguous()
-        pictures = _Blend.apply(means2d, splats, background, reach, width, height, geometry, deterministic)
+        pictures = _Blend.apply(means2d, splats, background, absolute, reach, width, height, geometry, deterministic)
     return *pictures, means2d, radii

@@ -17,12 +17,12 @@ from gaussmith.render import _splat_rules as rules
 from gaussmith.render._triton_project import SPLAT
 
 ROW = 16
-"""Numbers in a splat's row of gradients: x, y, the columns of the splat, two unused."""
+"""Numbers in a splat's row of gradients: x, y, the columns of the splat, the absolute gradients of x and y."""
 
 TILE = tl.constexpr(rules.TILE)
 AREA = tl.constexpr(rules.TILE**2)
 COLUMNS = tl.constexpr(SPLAT // 2)
-GRADIENTS = tl.constexpr(ROW)
+GRADIENTS, ROW_LAST = tl.constexpr(ROW), tl.constexpr(ROW - 1)
 ALPHA_MIN = tl.constexpr(rules.ALPHA_MIN)
 ALPHA_MAX = tl.constexpr(rules.ALPHA_MAX)
 T_STOP = tl.constexpr(rules.T_STOP)
@@ -135,7 +135,7 @@ def _emit(pointer, sums, listed, ATOMIC: tl.constexpr):
 def blend_backward(
     means2d, splats, tile_start, entry_splat, entry_pair, width, height, rgb, alpha, extra, done,
     g_rgb, g_alpha, g_extra, out,
-    GEOMETRY: tl.constexpr, ATOMIC: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr,
+    GEOMETRY: tl.constexpr, ABSOLUTE: tl.constexpr, ATOMIC: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Each entry's share of the gradient of its splat: x, y, then as the splat's columns.
 
@@ -192,6 +192,10 @@ def blend_backward(
         _emit(to + 3, tl.sum(mu * dy, axis=1) * -INV_ROOT, listed, ATOMIC)
         _emit(to + 4, tl.sum(mv * dy, axis=1) * -INV_ROOT, listed, ATOMIC)
         _emit(to + 5, tl.sum(moment, axis=1) / tl.where(listed, opacity, 1.0), listed, ATOMIC)
+        if ABSOLUTE:
+            across, down = tl.abs(mu) * l0[:, None], tl.abs(mu * l1[:, None] + mv * l2[:, None])
+            _emit(to + ROW_LAST - 1, tl.sum(across, axis=1) * (INV_ROOT * INV_ROOT), listed, ATOMIC)
+            _emit(to + ROW_LAST, tl.sum(down, axis=1) * (INV_ROOT * INV_ROOT), listed, ATOMIC)
         k += CHUNK
     if not ATOMIC:
         k, end = end, tl.load(tile_start + tl.program_id(0) + 1)

@@ -108,7 +108,8 @@ def _covariance(a0, a1, b0, b1, c0, c1):
     xy = a0 * a1 + b0 * b1 + c0 * c1
     yy = a1 * a1 + b1 * b1 + c1 * c1 + LOW_PASS
     ab, bc, ca = a0 * b1 - b0 * a1, b0 * c1 - c0 * b1, c0 * a1 - a0 * c1
-    return xx, xy, yy, ab * ab + bc * bc + ca * ca + LOW_PASS * (xx + yy - LOW_PASS)
+    plain = ab * ab + bc * bc + ca * ca
+    return xx, xy, yy, plain + LOW_PASS * (xx + yy - LOW_PASS), plain
 
 
 @triton.jit
@@ -136,7 +137,7 @@ def _color(sh, g, c: tl.constexpr, x, y, z, mask, BANDS: tl.constexpr):
 @triton.jit(do_not_specialize=["n", "width", "height"])
 def project(
     means, log_scales, quats, logits, sh, c2w, K, n, width, height,
-    means2d, splats, reach, radii, BANDS: tl.constexpr, BLOCK: tl.constexpr,
+    means2d, splats, reach, radii, BANDS: tl.constexpr, BLOCK: tl.constexpr, ANTIALIASED: tl.constexpr,
 ):  # fmt: skip
     """Program (i, b): the i-th block of Gaussians in camera b. Fills what `_numba_project.project` fills."""
     b = tl.program_id(1)
@@ -161,8 +162,12 @@ def project(
     a0, a1 = _dot(m00, m01, m02, r00, r10, r20) * e0, _dot(m10, m11, m12, r00, r10, r20) * e0
     b0, b1 = _dot(m00, m01, m02, r01, r11, r21) * e1, _dot(m10, m11, m12, r01, r11, r21) * e1
     c0, c1 = _dot(m00, m01, m02, r02, r12, r22) * e2, _dot(m10, m11, m12, r02, r12, r22) * e2
-    xx, xy, yy, det = _covariance(a0, a1, b0, b1, c0, c1)
+    xx, xy, yy, det, plain = _covariance(a0, a1, b0, b1, c0, c1)
     drawn &= xx + yy < LIMIT
+    if ANTIALIASED:
+        opacity *= tl.sqrt(plain / det)
+        r2 = 2 * tl.log(tl.maximum(opacity * INV_ALPHA_MIN, 1.0))
+        drawn &= r2 > 0
     hx, hy = tl.sqrt(r2 * xx), tl.sqrt(r2 * yy)
     drawn &= (px + hx >= 0.5) & (px - hx <= width - 0.5) & (py + hy >= 0.5) & (py - hy <= height - 0.5)
 
@@ -235,7 +240,8 @@ def _channel_gradient(sh, g_sh, g, c: tl.constexpr, up, x, y, z, drawn, mask, BA
 @triton.jit(do_not_specialize=["b", "n", "width", "height"])
 def project_backward(
     means, log_scales, quats, logits, sh, c2w, K, b, n, width, height, reach, g_means2d, stride2d, g_splats, stride,
-    g_means, g_log_scales, g_quats, g_logits, g_sh, BANDS: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr,
+    g_means, g_log_scales, g_quats, g_logits, g_sh,
+    BANDS: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr, ANTIALIASED: tl.constexpr,
 ):  # fmt: skip
     """Gradients of a block of Gaussians by camera b, stored (or added: ADD) to g_*.
 
@@ -254,7 +260,7 @@ def project_backward(
     a0, a1 = _dot(m00, m01, m02, r00, r10, r20) * e0, _dot(m10, m11, m12, r00, r10, r20) * e0
     b0, b1 = _dot(m00, m01, m02, r01, r11, r21) * e1, _dot(m10, m11, m12, r01, r11, r21) * e1
     c0, c1 = _dot(m00, m01, m02, r02, r12, r22) * e2, _dot(m10, m11, m12, r02, r12, r22) * e2
-    xx, xy, yy, det = _covariance(a0, a1, b0, b1, c0, c1)
+    xx, xy, yy, det, plain = _covariance(a0, a1, b0, b1, c0, c1)
 
     # l0 = sqrt(yy / det), l1 = -xy / sqrt(yy det), l2 = 1 / sqrt(yy), det = xx yy - xy^2.
     up = g_splats + g * stride
@@ -262,6 +268,16 @@ def project_backward(
     t0, t1, t2 = tl.sqrt(yy / det) * tl.load(up, drawn, 0.0), -xy * g_l1, tl.load(up + 2, drawn, 0.0) / tl.sqrt(yy)
     g_det = -(t0 + t1) / (2 * det)
     g_xx, g_xy, g_yy = 2 * g_det * yy, -g_l1 - 2 * xy * g_det, (t0 - t1 - t2) / yy + 2 * g_det * xx
+    opacity = 1 / (1 + tl.exp(-tl.load(logits + g, drawn, 0.0)))
+    g_opacity = tl.load(up + 3, drawn, 0.0)
+    if ANTIALIASED:
+        plain = tl.where(drawn, plain, 1.0)
+        factor = tl.sqrt(plain / det)
+        g_root = g_opacity * opacity * factor
+        g_opacity *= factor
+        g_xx += g_root * ((yy - LOW_PASS) / plain - yy / det)
+        g_xy -= g_root * xy * (1 / plain - 1 / det)
+        g_yy += g_root * ((xx - LOW_PASS) / plain - xx / det)
 
     # Gradient of A A^T (g_xx and g_yy are doubled), then of the columns of A.
     p0, p1, p2, ls0, n00, n01, n02, n10, n11, n12 = _column_gradient(
@@ -302,8 +318,7 @@ def project_backward(
     _put(g_log_scales + 3 * g, ls0, drawn, mask, ADD)
     _put(g_log_scales + 3 * g + 1, ls1, drawn, mask, ADD)
     _put(g_log_scales + 3 * g + 2, ls2, drawn, mask, ADD)
-    opacity = 1 / (1 + tl.exp(-tl.load(logits + g, drawn, 0.0)))
-    _put(g_logits + g, tl.load(up + 3, drawn, 0.0) * opacity * (1 - opacity), drawn, mask, ADD)
+    _put(g_logits + g, g_opacity * opacity * (1 - opacity), drawn, mask, ADD)
 
     # Gradient of R: through A, and of the axis that is the normal; then of the quaternion.
     z0, z1, z2 = _shortest(

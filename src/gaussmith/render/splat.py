@@ -34,6 +34,8 @@ class Render:
         means2d: [B,N,2] screen positions in pixels, on the path of the gradient and with it retained: after backward,
             `means2d.grad` is the gradient of the loss per pixel of shift.
         radii: [B,N] longest half axis in pixels of the ellipse where alpha reaches 1/255; 0 = not drawn.
+        absolute2d: [B,N,2] zeros if asked for: after backward, `absolute2d.grad` is the sum over pixels of the absolute
+            values of what each pixel adds to `means2d.grad` (AbsGS, Ye et al. 2024, eq. 6). None otherwise.
     """
 
     rgb: Tensor
@@ -42,6 +44,7 @@ class Render:
     normal: Tensor
     means2d: Tensor
     radii: Tensor
+    absolute2d: Tensor | None = None
 
 
 def _per_camera_background(background: Tensor | None, like: Tensor, batch: int) -> Tensor:
@@ -58,7 +61,7 @@ def _pick(device: torch.device) -> Backend:
     return "triton" if device.type in ("cuda", "xpu") and find_spec("triton") else "numba"
 
 
-def _draw(backend: Backend, deterministic: bool) -> Callable[[Gaussians, Camera, Tensor, bool], tuple[Tensor, ...]]:
+def _draw(backend: Backend, deterministic: bool) -> Callable[..., tuple[Tensor, ...]]:
     """The function of a backend; imported only when used, since Numba and Triton take their time."""
     if backend == "reference":
         from gaussmith.render import _reference
@@ -83,6 +86,8 @@ def rasterize(
     geometry: bool = True,
     backend: Backend = "auto",
     deterministic: bool = True,
+    antialiased: bool = False,
+    absolute: bool = False,
 ) -> Render:
     """Draw N Gaussians from B cameras, differentiable in every tensor of `gaussians` and in `background`.
 
@@ -97,6 +102,10 @@ def rasterize(
         deterministic: for triton only: whether gradients are summed in a fixed order, which takes 36 bytes (52 with
             geometry) per listed pair of Gaussian and tile during the backward pass, or by atomics in any order. The
             other backends are always deterministic.
+        antialiased: whether to multiply each opacity by sqrt(det S / det(S + 0.3 I)), S the screen covariance before
+            the low-pass, so that a Gaussian smaller than a pixel keeps its weight instead of growing (the 2D filter of
+            Mip-Splatting, Yu et al. 2024, eq. 10).
+        absolute: whether the backward pass also fills `Render.absolute2d.grad`.
 
     Returns:
         The pictures. The same input gives the same bits and, if deterministic, the same gradients, whatever the number
@@ -112,12 +121,17 @@ def rasterize(
         raise ValueError("cameras with skew (K[0,1] != 0) cannot be drawn")
     camera = camera.to(gaussians.means.device)
     chosen = _pick(gaussians.means.device) if backend == "auto" else backend
-    rgb, alpha, extra, means2d, radii = _draw(chosen, deterministic)(gaussians, camera, background, geometry)
+    spread = None
+    if absolute:
+        spread = gaussians.means.new_zeros(len(camera), len(gaussians), 2)
+        spread.requires_grad_(any(t.requires_grad for t in gaussians.tensors().values()))
+    draw = _draw(chosen, deterministic)
+    rgb, alpha, extra, means2d, radii = draw(gaussians, camera, background, geometry, antialiased, spread)
     if means2d.requires_grad:
         means2d.retain_grad()
     alpha = alpha[..., None]
     if not geometry:
         nothing = torch.zeros_like(alpha)
-        return Render(rgb, alpha, nothing, nothing.expand(-1, -1, -1, 3), means2d, radii)
+        return Render(rgb, alpha, nothing, nothing.expand(-1, -1, -1, 3), means2d, radii, spread)
     depth = extra[..., :1] / torch.where(alpha > 0, alpha, torch.ones_like(alpha))
-    return Render(rgb, alpha, depth, extra[..., 1:], means2d, radii)
+    return Render(rgb, alpha, depth, extra[..., 1:], means2d, radii, spread)
