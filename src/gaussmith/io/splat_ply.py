@@ -10,15 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians
-from gaussmith.io import ply_format
+from gaussmith.io import compressed_ply, packing, ply_format
 from gaussmith.io.atomic import write_bytes
 from gaussmith.io.source import read_bytes
 
-MAX_LOG_SCALE = 80.0  # exp() of more is not finite in float32
 _REST_COUNTS = {0: 1, 9: 4, 24: 9, 45: 16}
 _XYZ = ("x", "y", "z")
 _NORMAL = ("nx", "ny", "nz")
@@ -32,11 +30,9 @@ def save_splat_ply(gaussians: Gaussians, path: str | Path) -> None:
 
     Raises:
         UserError: the place cannot be written.
-        ValueError: a parameter is not finite.
+        ValueError: a parameter is not finite, or a scale not in float32.
     """
-    if not bool(gaussians.finite().all()):
-        raise ValueError("Gaussians with non-finite parameters cannot be saved")
-    tensors = {name: t.detach().cpu().float().numpy() for name, t in gaussians.tensors().items()}
+    tensors = packing.arrays(gaussians)
     n, bands = tensors["sh"].shape[:2]
     rest = tensors["sh"][:, 1:].transpose(0, 2, 1).reshape(n, 3 * (bands - 1))
     names = [*_XYZ, *_NORMAL, *_DC, *(f"f_rest_{i}" for i in range(rest.shape[1])), "opacity", *_SCALE, *_ROT]
@@ -53,14 +49,19 @@ def save_splat_ply(gaussians: Gaussians, path: str | Path) -> None:
 
 
 def load_splat_ply(path: str | Path) -> Gaussians:
-    """Read a 3DGS PLY of any byte order or ascii; properties beyond the layout are ignored, normals are optional.
+    """Read a 3DGS PLY of any byte order or ascii, plain or compressed (see `compressed_ply`).
+
+    Properties beyond the layout are ignored, normals are optional.
 
     Raises:
         UserError: not a PLY, not a splat (a property is missing), truncated, or values that are not finite.
     """
-    vertex = ply_format.read(path).get("vertex")
+    tables = ply_format.read(path)
+    vertex = tables.get("vertex")
     if vertex is None:
         raise UserError(f"cannot read {path}: this PLY has no vertices")
+    if "packed_position" in vertex.columns:
+        return compressed_ply.decode(tables, path)
     columns = vertex.columns
     missing = [name for name in (*_XYZ, *_DC, "opacity", *_SCALE, *_ROT) if name not in columns]
     if missing:
@@ -73,37 +74,27 @@ def load_splat_ply(path: str | Path) -> Gaussians:
             f"cannot read {path}: {len(rest_names)} f_rest properties make no SH degree from 0 to 3 (0, 9, 24 or 45)"
         )
     bands = _REST_COUNTS[len(rest_names)]
-    rest = _gather(columns, expected, path).reshape(vertex.count, 3, bands - 1)
-    sh = torch.cat([_gather(columns, _DC, path)[:, None], rest.transpose(1, 2)], dim=1)
-    log_scales = _gather(columns, _SCALE, path)
-    if log_scales.numel() and float(log_scales.max()) > MAX_LOG_SCALE:
-        raise UserError(f"cannot read {path}: a Gaussian has a scale of exp({float(log_scales.max()):.4g})")
-    return Gaussians(
-        means=_gather(columns, _XYZ, path),
-        log_scales=log_scales,
-        quats=_gather(columns, _ROT, path),
-        opacity_logits=_gather(columns, ["opacity"], path)[:, 0].contiguous(),
-        sh=sh.contiguous(),
+    rest = _stacked(columns, expected).reshape(vertex.count, 3, bands - 1)
+    return packing.build(
+        path,
+        means=_stacked(columns, _XYZ),
+        log_scales=_stacked(columns, _SCALE),
+        quats=_stacked(columns, _ROT),
+        opacity_logits=_stacked(columns, ["opacity"])[:, 0],
+        sh=np.concatenate([_stacked(columns, _DC)[:, None], rest.transpose(0, 2, 1)], axis=1),
     )
 
 
 def is_splat_ply(path: str | Path) -> bool:
     """Whether the PLY at `path` declares Gaussians rather than a mesh; UserError if it cannot be read as a PLY."""
     _, elements, _ = ply_format.parse_header(read_bytes(path, first=ply_format.HEADER_LIMIT), path)
-    return any(p.name == "f_dc_0" for e in elements if e.name == "vertex" for p in e.properties)
+    return any(p.name in ("f_dc_0", "packed_position") for e in elements if e.name == "vertex" for p in e.properties)
 
 
-def _gather(columns: dict[str, np.ndarray], names: list[str] | tuple[str, ...], path: str | Path) -> torch.Tensor:
-    """The named columns as a finite float32 [N,len(names)]."""
-    rows = len(columns["x"])
-    out = np.empty((rows, len(names)), dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become inf and are reported below
+def _stacked(columns: dict[str, np.ndarray], names: list[str] | tuple[str, ...]) -> np.ndarray:
+    """The named columns as float32 [N,len(names)]."""
+    out = np.empty((len(columns["x"]), len(names)), dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become inf, which is refused
         for i, name in enumerate(names):
             out[:, i] = columns[name]
-    bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
-    if len(bad):
-        raise UserError(
-            f"cannot read {path}: {len(bad):,} of {rows:,} Gaussians have a {names[0]}.. that is not a finite number, "
-            f"the first is number {bad[0]:,}"
-        )
-    return torch.from_numpy(out)
+    return out
