@@ -31,6 +31,7 @@ class Adam:
 
     Attributes:
         rates: learning rate of each tensor by name; change it freely between steps. Its keys say what is trained.
+        shares: by name, factors of the rate within a tensor, broadcast over it: [K,1] for the bands of sh [N,K,3].
         betas, eps: as in the paper; eps 1e-15 as in 3D Gaussian splatting, whose gradients are tiny.
         count: steps taken.
         first, second: running means of the gradient and of its square, by name, shaped like the tensors.
@@ -39,6 +40,7 @@ class Adam:
     rates: dict[str, float]
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-15
+    shares: dict[str, Tensor] = field(default_factory=dict)
     count: int = 0
     first: dict[str, Tensor] = field(default_factory=dict)
     second: dict[str, Tensor] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Adam:
         spread = torch._foreach_sqrt(second)
         torch._foreach_div_(spread, correction2)
         torch._foreach_add_(spread, self.eps)
+        first = [mean * self.shares[n] if n in self.shares else mean for n, mean in zip(names, first)]
         torch._foreach_addcdiv_(moved, first, spread, scalars=[-self.rates[n] / correction1 for n in names])
         return bad_rows
 
@@ -78,6 +81,13 @@ class Adam:
         for state in (self.first, self.second):
             for name, tensor in state.items():
                 state[name] = tensor[old].masked_fill_(fresh.reshape(-1, *[1] * (tensor.ndim - 1)), 0)
+
+    def widen(self, name: str, columns: int) -> None:
+        """Follow a tensor [N,K,...] that got more columns, up to K = `columns`; their state is zero."""
+        for state in (self.first, self.second):
+            if name in state:
+                old = state[name]
+                state[name] = torch.cat([old, old.new_zeros(len(old), columns - old.shape[1], *old.shape[2:])], dim=1)
 
     def forget(self, name: str) -> None:
         """Zero the state of one tensor, after its values were set by hand (3DGS does so at an opacity reset)."""
