@@ -62,3 +62,61 @@ def test_total_variation_against_a_loop():
     ]
     assert float(total_variation(a)) == pytest.approx(sum(down) / len(down) + sum(across) / len(across))
     assert float(total_variation(torch.full((4, 4, 3), 0.3))) == 0
+
+
+def _kernel_and_formula(a: torch.Tensor, b: torch.Tensor, share: float):
+    """Value and gradient of the compiled loss in float32 and of the formula in float64."""
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        x, y = a.detach().clone().to(dtype).requires_grad_(), b.to(dtype)
+        loss = photometric(x, y, share)
+        (3 * loss).backward()
+        results.append((float(loss.detach()), x.grad.double() / 3))
+    return results
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("shape", [(1, 11, 11, 3), (2, 30, 47, 3), (1, 12, 40, 1), (1, 41, 11, 4)])
+@pytest.mark.parametrize("unlike", [1.0, 0.02])
+def test_the_compiled_photometric_loss_is_the_formula(shape, share, unlike):
+    a, b = _pair(*shape)
+    a = (unlike * a + (1 - unlike) * b).float()
+    a[0, :6, :6] = b[0, :6, :6]  # no sign where they are equal
+    (got, got_grad), (expected, grad) = _kernel_and_formula(a, b.float(), share)
+    assert got == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert float((got_grad - grad).abs().max()) < 1e-4 * float(grad.abs().max())
+
+
+def test_the_formula_has_the_gradient_of_finite_differences():
+    a, b = _pair(1, 13, 12, 2)
+    assert torch.autograd.gradcheck(lambda p: photometric(p, b), (a.requires_grad_(),))
+
+
+def test_bits_of_the_photometric_loss_do_not_depend_on_the_number_of_threads():
+    a, b = (t.float() for t in _pair(2, 37, 29, 3))
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 8, 50):
+            torch.set_num_threads(threads)
+            x = a.clone().requires_grad_()
+            loss = photometric(x, b)
+            loss.backward()
+            results.append((loss.detach(), x.grad))
+    finally:
+        torch.set_num_threads(before)
+    for loss, grad in results[1:]:
+        assert torch.equal(loss, results[0][0]) and torch.equal(grad, results[0][1])
+
+
+def test_photometric_refuses_what_cannot_be_compared_and_serves_both_sides():
+    a, b = (t.float() for t in _pair(1, 14, 14, 3))
+    with pytest.raises(ValueError, match="shape"):
+        photometric(a, b[:, 1:])
+    with pytest.raises(ValueError, match="11x11"):
+        photometric(a[:, :5], b[:, :5])
+    assert float(photometric(a, a)) == pytest.approx(0, abs=1e-6)
+    target = b.clone().requires_grad_()
+    photometric(a, target).backward()  # by torch: the kernel knows the gradient of the first picture only
+    mirrored = b.clone().requires_grad_()
+    photometric(mirrored, a).backward()
+    assert torch.allclose(target.grad, mirrored.grad, atol=1e-7) and target.grad.any()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 # Wang et al. 2004: an 11-tap Gaussian window of 1.5 pixels and the two stabilisers (0.01, 0.03 of the range), squared.
-_WINDOW, _SIGMA, _C1, _C2 = 11, 1.5, 0.01**2, 0.03**2
+WINDOW, _SIGMA, C1, C2 = 11, 1.5, 0.01**2, 0.03**2
 
 
 def composite(rgb_premultiplied: Tensor, alpha: Tensor, background: Tensor | float = 1.0) -> Tensor:
@@ -37,12 +37,12 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     """[B,H-10,W-10,C] structural similarity in [-1,1] of each window; entry (i, j) is centred on pixel (i+5, j+5)."""
     x, y = (t if t.ndim == 4 else t[None] for t in (_same(a, b), b))
-    if min(x.shape[1:3]) < _WINDOW:
-        raise ValueError(f"SSIM needs pictures of at least {_WINDOW}x{_WINDOW} pixels, got {tuple(x.shape)}")
+    if min(x.shape[1:3]) < WINDOW:
+        raise ValueError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW} pixels, got {tuple(x.shape)}")
     x, y = x.permute(0, 3, 1, 2), y.permute(0, 3, 1, 2)
     mx, my, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     vx, vy, cov = xx - mx * mx, yy - my * my, xy - mx * my
-    similarity = (2 * mx * my + _C1) * (2 * cov + _C2) / ((mx * mx + my * my + _C1) * (vx + vy + _C2))
+    similarity = (2 * mx * my + C1) * (2 * cov + C2) / ((mx * mx + my * my + C1) * (vx + vy + C2))
     return similarity.permute(0, 2, 3, 1)
 
 
@@ -57,12 +57,18 @@ def _blur(x: Tensor) -> Tensor:
 
 def _band(size: int, like: Tensor) -> Tensor:
     """[size-10, size] matrix whose row i holds the window that starts at i."""
-    taps = torch.arange(_WINDOW, dtype=like.dtype, device=like.device) - _WINDOW // 2
-    kernel = (-0.5 * (taps / _SIGMA) ** 2).exp()
-    band = like.new_zeros(size - _WINDOW + 1, size)
-    for i, weight in enumerate(kernel / kernel.sum()):
+    band = like.new_zeros(size - WINDOW + 1, size)
+    for i, weight in enumerate(taps(like)):
         band.diagonal(i).copy_(weight)
     return band
+
+
+def taps(like: Tensor | None = None) -> Tensor:
+    """[11] weights of the window, of the dtype and device of `like` (double on the CPU)."""
+    like = torch.zeros(0, dtype=torch.float64) if like is None else like
+    offset = torch.arange(WINDOW, dtype=like.dtype, device=like.device) - WINDOW // 2
+    kernel = (-0.5 * (offset / _SIGMA) ** 2).exp()
+    return kernel / kernel.sum()
 
 
 def _same(a: Tensor, b: Tensor) -> Tensor:
