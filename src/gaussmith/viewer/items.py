@@ -20,7 +20,7 @@ from gaussmith.gaussians import Gaussians, concat
 from gaussmith.io import load
 from gaussmith.mesh import Mesh
 from gaussmith.preview import PANEL
-from gaussmith.render.mesh import render_mesh
+from gaussmith.render.mesh import MeshRender, render_mesh
 from gaussmith.render.splat import rasterize
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]  # lowest and highest corner, world units
@@ -73,14 +73,32 @@ def load_items(paths: Sequence[Path]) -> list[Item]:
 
 def fit(items: Sequence[Item]) -> Fit:
     """The similarity that would move all items together into the sphere of radius 0.6 at the origin."""
+    points = _points(items)
+    return fit_points(points) if len(points) > 1 else Fit(torch.zeros(3), 1.0)
+
+
+def bounds(items: Sequence[Item]) -> Tensor:
+    """[2,3] lowest and highest corner of a box around the items, a little larger than they are.
+
+    Without items it spans 3 units to each side, where a reconstruction has what its cameras, at distance 2, see.
+    """
+    points = _points(items)
+    if len(points) < 2:
+        return torch.tensor([[-3.0] * 3, [3.0] * 3])
+    low, high = points.amin(dim=0), points.amax(dim=0)
+    margin = (0.05 * (high - low)).clamp_min(0.01 * float((high - low).max()))
+    return torch.stack([low - margin, high + margin])
+
+
+def _points(items: Sequence[Item]) -> Tensor:
+    """[M,3] points that make up the items."""
     parts = [
         item.thing.vertices[item.thing.faces.unique()].cpu()
         if isinstance(item.thing, Mesh)
         else visible_points(item.thing).cpu()
         for item in items
     ]
-    points = torch.cat([torch.zeros(0, 3), *parts])
-    return fit_points(points) if len(points) > 1 else Fit(torch.zeros(3), 1.0)
+    return torch.cat([torch.zeros(0, 3), *parts])
 
 
 def front_camera(where: Fit) -> Camera:
@@ -139,7 +157,7 @@ def picture(items: Sequence[Item], look: Look, camera: Camera) -> Tensor:
     things = [thing for thing in things if not empty(thing)]
     splats = [thing for thing in things if isinstance(thing, Gaussians)]
     drawn = [rasterize(_joined(splats), camera)] if splats else []
-    layers = [*drawn, *(render_mesh(thing, camera) for thing in things if isinstance(thing, Mesh))]
+    layers = [*drawn, *(_mesh_layer(thing, camera) for thing in things if isinstance(thing, Mesh))]
     ground = torch.tensor(look.background) / 255
     if not layers:
         return ground.expand(camera.height, camera.width, 3).clone()
@@ -150,6 +168,12 @@ def picture(items: Sequence[Item], look: Look, camera: Camera) -> Tensor:
     for layer in reversed(range(len(layers))):
         behind = rgb[layer] + (1 - alpha[layer]) * behind
     return behind.clamp(0, 1)
+
+
+def _mesh_layer(mesh: Mesh, camera: Camera) -> MeshRender:
+    """A mesh in its own colours, or as clay if it has none."""
+    plain = mesh.albedo is None and mesh.vertex_colors is None
+    return render_mesh(mesh.with_(normals=mesh.vertex_normals()) if plain else mesh, camera, shaded=plain)
 
 
 def _joined(splats: list[Gaussians]) -> Gaussians:
