@@ -20,6 +20,8 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 import gaussmith
+from gaussmith.cli_convert import convert
+from gaussmith.cli_edit import edit
 from gaussmith.cli_options import (
     Device,
     DistillationName,
@@ -36,6 +38,8 @@ from gaussmith.cli_options import (
     writable_folder,
 )
 from gaussmith.cli_priors import priors
+from gaussmith.cli_view import view
+from gaussmith.cli_reconstruct import reconstruct
 from gaussmith.events import UserError, Warned
 from gaussmith.progress import reporting
 
@@ -384,11 +388,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "mesh": mesh,
     "refine": refine,
     "render": render,
+    "view": view,
     "prepare": prepare,
+    "convert": convert,
     "priors": priors,
     "train-prior": train_prior,
 }
-RESUMABLE = ("image", "text", "train-prior")
+RESUMABLE = ("image", "text", "reconstruct", "train-prior")
 
 
 def commands_for(args: Sequence[str]) -> dict[str, Callable[..., Any]]:

@@ -130,7 +130,7 @@ def test_truncated_binary_and_wrong_kinds(tmp_path, cube):
     io.save_mesh(cube, tmp_path / "c.ply")
     with pytest.raises(UserError, match="a mesh or a point cloud"):
         io.load_gaussians(tmp_path / "c.ply")
-    for name, reason in (("x.spz", "suffix must be"), ("missing.ply", "no such file")):
+    for name, reason in (("x.xyz", "suffix must be"), ("missing.ply", "no such file")):
         with pytest.raises(UserError, match=reason):
             io.load_gaussians(tmp_path / name)
     (tmp_path / "d.ply").write_bytes(b"solid")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
 from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians
+from gaussmith.io.compressed_ply import save_compressed_ply
 from gaussmith.io.gltf import load_glb, save_glb
+from gaussmith.io.gltf_splat import is_gltf_splat, load_gltf_splat, save_glb_splat, save_gltf_splat
 from gaussmith.io.image import load_image, save_image
 from gaussmith.io.obj import load_obj, save_obj
 from gaussmith.io.ply import load_ply, save_ply
+from gaussmith.io.splat import load_splat, save_splat
 from gaussmith.io.splat_ply import is_splat_ply, load_splat_ply, save_splat_ply
+from gaussmith.io.spz import load_spz, save_spz
 from gaussmith.io.stl import load_stl, save_stl
 from gaussmith.io.video import save_video
 from gaussmith.mesh import Mesh
@@ -33,8 +37,23 @@ MESH_WRITERS: dict[str, Callable[[Mesh, Path], None]] = {
     ".ply": save_ply,
     ".stl": save_stl,
 }
-GAUSSIAN_READERS: dict[str, Callable[[Path], Gaussians]] = {".ply": load_splat_ply}
-GAUSSIAN_WRITERS: dict[str, Callable[[Gaussians, Path], None]] = {".ply": save_splat_ply}
+GAUSSIAN_READERS: dict[str, Callable[[Path], Gaussians]] = {
+    ".ply": load_splat_ply,  # plain or compressed
+    ".splat": load_splat,
+    ".spz": load_spz,
+    ".glb": load_gltf_splat,
+    ".gltf": load_gltf_splat,
+}
+GAUSSIAN_WRITERS: dict[str, Callable[[Gaussians, Path], None]] = {
+    ".ply": save_splat_ply,
+    ".compressed.ply": save_compressed_ply,
+    ".splat": save_splat,
+    ".spz": save_spz,
+    ".glb": save_glb_splat,
+    ".gltf": save_gltf_splat,
+}
+# Whether a file holds Gaussians, for the suffixes that may be either.
+_IS_SPLAT: dict[str, Callable[[Path], bool]] = {".glb": is_gltf_splat, ".ply": is_splat_ply}
 
 _T = TypeVar("_T")
 
@@ -60,16 +79,22 @@ def save_gaussians(gaussians: Gaussians, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Gaussians | Mesh:
-    """Read a splat or a mesh, whichever the file holds (a PLY may be either)."""
+    """Read a splat or a mesh, whichever the file holds (a PLY or a GLB may be either)."""
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix in GAUSSIAN_READERS and (suffix not in MESH_READERS or is_splat_ply(path)):
+    if suffix in GAUSSIAN_READERS and (suffix not in MESH_READERS or _IS_SPLAT[suffix](path)):
         return load_gaussians(path)
     return load_mesh(path)
 
 
+def matching_suffix(table: Collection[str], path: str | Path) -> str | None:
+    """The longest suffix of `table` in which the file's name ends, or None."""
+    name = Path(path).name.lower()
+    return max((suffix for suffix in table if name.endswith(suffix) and name != suffix), key=len, default=None)
+
+
 def _by_suffix(table: dict[str, _T], path: str | Path, task: str) -> _T:
-    suffix = Path(path).suffix.lower()
-    if suffix not in table:
+    suffix = matching_suffix(table, path)
+    if suffix is None:
         raise UserError(f"cannot {task} {path}: the suffix must be one of {', '.join(table)}")
     return table[suffix]

@@ -39,7 +39,7 @@ def save_compressed_ply(gaussians: Gaussians, path: str | Path) -> None:
     """Write N >= 0 Gaussians, SH degree 0 to 3, atomically; they are put into the order of a Z-curve.
 
     What is lost: positions and log scales to half a step of 1/2047 (x, z) or 1/1023 (y) of their chunk's extent,
-    quaternion components to 0.0007, colours to 1/510 of the chunk's range, opacities to 1/510, harmonics to 1/64.
+    rotations to 0.3 degrees, colours to 1/510 of the chunk's range, opacities to 1/510, harmonics to 1/64.
 
     Raises:
         UserError: the place cannot be written.

@@ -45,7 +45,7 @@ def encode_glb(mesh: Mesh, *, unlit: bool = False) -> bytes:
     attributes, indices = _split(mesh)
     if not all(np.isfinite(values).all() for values in attributes.values()):
         raise ValueError("a mesh with non-finite numbers cannot be saved as GLB")
-    body = _Body()
+    body = Body()
     primitive: dict = {"attributes": {}}
     for name, values in attributes.items():
         primitive["attributes"][name] = body.accessor(values, _FLOAT, _ATTRIBUTES, with_bounds=name == "POSITION")
@@ -77,10 +77,10 @@ def encode_glb(mesh: Mesh, *, unlit: bool = False) -> bytes:
         ]
         document["textures"] = [{"source": 0, "sampler": 0}]
     document |= {"accessors": body.accessors, "bufferViews": body.views, "buffers": [{"byteLength": len(body.data)}]}
-    return _container(document, bytes(body.data))
+    return container(document, bytes(body.data))
 
 
-class _Body:
+class Body:
     """The binary chunk while it grows, with the views and accessors into it."""
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ def _material(mesh: Mesh, textured: bool, unlit: bool) -> dict:
     )
 
 
-def _container(document: dict, body: bytes) -> bytes:
+def container(document: dict, body: bytes) -> bytes:
     head = json.dumps(document, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 4)
     size = 12 + 8 + len(head) + 8 + len(body)

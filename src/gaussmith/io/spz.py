@@ -42,8 +42,8 @@ def save_spz(gaussians: Gaussians, path: str | Path) -> None:
     """Write N >= 0 Gaussians, SH degree 0 to 3, atomically.
 
     What is lost: positions to 2^-13, or less for Gaussians so small that this shows; log scales to 1/32 and beyond
-    exp(-10) and exp(5.94); quaternion components to 0.0007; opacities to 1/510; colours to 0.0037 and beyond -0.44 and
-    1.44; harmonics of degree 1 to 1/32, above to 1/16 (5 and 4 bits, as the source does), and beyond -1 and 1.
+    exp(-10) and exp(5.94); rotations to 0.3 degrees; opacities to 1/510; colours to 0.0037 and beyond -0.44 and 1.44;
+    harmonics of degree 1 to 1/32, above to 1/16 (5 and 4 bits, as the source does), and beyond -1 and 1.
 
     Raises:
         UserError: a position is too far away for 24 bits, or the place cannot be written.
@@ -218,8 +218,7 @@ def _rotations(data: bytes, version: int) -> np.ndarray:
 def _pack_harmonics(rest: np.ndarray) -> bytes:
     """Bytes of coefficients [N,K-1,3], in steps of 8 for degree 1 and of 16 above, so that they compress well."""
     step = np.where(np.arange(rest.shape[1]) < 3, 8, 16)[:, None]
-    near = np.rint(rest * 128) + 128
-    return np.clip(np.floor((near + step // 2) / step) * step, 0, 255).astype(np.uint8).tobytes()
+    return _bytes(np.floor((rest * 128 + 128) / step + 0.5) * step)
 
 
 def _bytes(values: np.ndarray) -> bytes:
