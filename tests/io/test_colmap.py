@@ -285,7 +285,7 @@ def check_any(root: Path, stored: dict[str, dict[str, bytes]], name: str, file: 
         assert len(str(error)) < 1000
         return
     assert capture.points.isfinite().all()
-    assert 0 <= float(capture.colors.min() if len(capture.colors) else 0)
+    assert not len(capture.colors) or 0 <= float(capture.colors.min()) <= float(capture.colors.max()) <= 1
     for photo in capture.photos:
         assert photo.path.is_relative_to(root)
         assert photo.c2w.isfinite().all()

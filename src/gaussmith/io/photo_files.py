@@ -103,15 +103,6 @@ def present(photos: Sequence[Photo], on_event: OnEvent) -> tuple[Photo, ...]:
     return tuple(replace(photo, path=path) for photo, path in located if path is not None)
 
 
-def pose_fault(c2w: Tensor) -> str | None:
-    """What makes a [4,4] pose unusable, as the end of a sentence; None if it is finite and its place is near enough."""
-    if not bool(c2w.isfinite().all()):
-        return "that is not finite or has no direction"
-    if float(c2w[:3, 3].abs().max()) > FURTHEST:
-        return f"{float(c2w[:3, 3].abs().max()):.3g} units from the origin"
-    return None
-
-
 def finite_points(xyz: np.ndarray, rgb: np.ndarray | None, source: Path, on_event: OnEvent) -> tuple[Tensor, Tensor]:
     """Points [P,3] float64 and colours [P,3] float32 in [0,1] without those that lie nowhere; grey if `rgb` is None."""
     with np.errstate(invalid="ignore"):
