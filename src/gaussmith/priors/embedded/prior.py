@@ -174,13 +174,11 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
         known = {f.name for f in fields(NetworkConfig)}
         sizes: dict[str, Any] = json.loads(metadata["network"])
         sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
-        network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
+        with torch.device("meta"):  # no time is spent on first values that are replaced at once
+            network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
         known_pictures = {k: tensors.pop(k) for k in list(tensors) if k.startswith(_DOMAIN)}
         domain = Domain(**{k.removeprefix(_DOMAIN): v for k, v in known_pictures.items()}) if known_pictures else None
-        network.load_state_dict(tensors)
-        vocabulary = Vocabulary(tuple(str(word) for word in json.loads(metadata.get("words", "[]"))))
-        if len(vocabulary) != network.config.vocabulary:
-            raise ValueError(f"{len(vocabulary)} words for a network of {network.config.vocabulary}")
+        network.load_state_dict(tensors, assign=True)
         vocabulary = Vocabulary(tuple(str(word) for word in json.loads(metadata.get("words", "[]"))))
         if len(vocabulary) != network.config.vocabulary:
             raise ValueError(f"{len(vocabulary)} words for a network of {network.config.vocabulary}")
