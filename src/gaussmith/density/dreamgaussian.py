@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaussmith.density.ops import clone, follow, prune, repair, split, top
+from gaussmith.density.ops import clone, follow, prune, repair, screen_gradient, split, top
 from gaussmith.gaussians import Gaussians
 
 
@@ -74,20 +74,8 @@ def due(step: int, steps: int, config: Config) -> bool:
 def accumulate(
     statistics: Statistics, means2d_grad: Tensor, radii: Tensor, width: int, height: int, factor: float = 1.0
 ) -> Statistics:
-    """Add every view of a batch.
-
-    Args:
-        statistics: so far.
-        means2d_grad: [B,N,2] gradient of the loss with respect to pixel positions. A pixel is 2/width of normalised
-            device space, so the gradient there, in which 3DGS states its thresholds, is (width/2, height/2) times it.
-        radii: [B,N] screen radii in pixels, 0 where not drawn.
-        width, height: picture size in pixels.
-        factor: what one view's share of the loss was divided by, such as B when the loss is a mean over the batch: the
-            threshold is meant for the loss of one view.
-    """
-    drawn = (radii > 0) & means2d_grad.isfinite().all(dim=-1)
-    scale = means2d_grad.new_tensor([width / 2, height / 2]) * factor
-    norms = torch.where(drawn, (means2d_grad.detach() * scale).norm(dim=-1), 0.0)
+    """Add every view of a batch; the arguments are those of `screen_gradient`."""
+    norms, drawn = screen_gradient(means2d_grad, radii, width, height, factor)
     return Statistics(statistics.gradient + norms.sum(dim=0), statistics.views + drawn.sum(dim=0))
 
 

@@ -18,6 +18,9 @@ from gaussmith.rotation import quat_to_matrix
 # Standard deviations outside these bounds (world units; objects are about 1 wide) are invisible or cover everything,
 # and their squares and products leave the range in which float32 covariances can be inverted.
 MIN_SCALE, MAX_SCALE = 1e-6, 1e2
+# Extent (1.1 times the cameras' distance from their centre) of a ring of cameras at the distance 2 that scenes are
+# normalised to: what is stated in world units is meant for such a scene, and scales with the extent of others.
+USUAL_EXTENT = 2.2
 # Where the sigmoid's gradient has vanished in float32: an opacity there can never come back by training.
 _MAX_LOGIT = 15.0
 
@@ -86,13 +89,76 @@ def top(score: Tensor, count: int) -> Tensor:
     return mask
 
 
-def repair(gaussians: Gaussians) -> Repaired:
+def trim(gaussians: Gaussians, count: int, generator: torch.Generator) -> tuple[Gaussians, Tensor]:
+    """Only the `count` most opaque, in order; of equal ones a random choice, for neighbours in a file are neighbours in
+    space."""
+    order = torch.randperm(len(gaussians), generator=generator, device=generator.device).to(gaussians.means.device)
+    keep = torch.empty_like(order, dtype=torch.bool)
+    keep[order] = top(gaussians.opacity_logits.detach()[order].nan_to_num(-math.inf), count)
+    return prune(gaussians, keep)
+
+
+def sample(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """[count] int64 rows drawn with replacement, row i as often as weights[i] >= 0 says; their sum must be positive.
+
+    The sums are taken in float64 on the CPU, where they do not depend on the order of parallel work.
+    """
+    edges = weights.detach().cpu().double().cumsum(0)
+    at = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64).cpu() * edges[-1]
+    # Rounding can take the highest draw to the end of the line, where only rows of weight zero may follow.
+    found = torch.searchsorted(edges, at, right=True).clamp_max(int(torch.searchsorted(edges, edges[-1])))
+    return found.to(weights.device)
+
+
+def normal(count: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    """[count,3] standard normal numbers of the type and on the device of `like`.
+
+    Where the generator is of another device, one of that device is seeded by it: millions of numbers a step are better
+    drawn where they are used.
+    """
+    if generator.device != like.device:
+        seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
+        generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(count, 3, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def near(points: Tensor, places: Tensor, distance: float) -> Tensor:
+    """[N] whether a point [N,3] lies nearer than `distance` to any of `places` [C,3]."""
+    # Blocks bound the memory for the distances at 64 MB.
+    rows = max(1, (1 << 24) // max(len(places), 1))
+    found = [(torch.cdist(block, places, compute_mode="donot_use_mm_for_euclid_dist") < distance).any(dim=1)
+             for block in points.detach().split(rows)]  # fmt: skip
+    return torch.cat(found) if found else points.new_zeros(0, dtype=torch.bool)
+
+
+def screen_gradient(
+    means2d_grad: Tensor, radii: Tensor, width: int, height: int, factor: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Norms [B,N] of view-space position gradients in normalised device units, and whether each counts.
+
+    Args:
+        means2d_grad: [B,N,2] gradient of the loss with respect to pixel positions. A pixel is 2/width of normalised
+            device space, so the gradient there, in which 3DGS states its thresholds, is (width/2, height/2) times it.
+        radii: [B,N] screen radii in pixels, 0 where not drawn.
+        width, height: picture size in pixels.
+        factor: what one view's share of the loss was divided by, such as B when the loss is a mean over the batch: the
+            thresholds are meant for the loss of one view.
+
+    Returns:
+        Zero and False where a Gaussian was not drawn or its gradient is not finite.
+    """
+    drawn = (radii > 0) & means2d_grad.isfinite().all(dim=-1)
+    scale = means2d_grad.new_tensor([width / 2, height / 2]) * factor
+    return torch.where(drawn, (means2d_grad.detach() * scale).norm(dim=-1), 0.0), drawn
+
+
+def repair(gaussians: Gaussians, unit: float = 1.0) -> Repaired:
     """Make every parameter finite and usable, and say how many Gaussians that took.
 
     A Gaussian with a non-finite centre is removed: there is no telling where it was. Any other non-finite parameter is
-    reset to that of a small, faint, unrotated, grey Gaussian; scales are brought within [MIN_SCALE, MAX_SCALE], opacity
-    logits within +-15, zero quaternions to the identity. A mended row is new to the optimiser (source -1), whose state
-    for it is as bad as the row was.
+    reset to that of a small, faint, unrotated, grey Gaussian; scales are brought within [MIN_SCALE, MAX_SCALE] times
+    `unit` (world units), opacity logits within +-15, zero quaternions to the identity. A mended row is new to the
+    optimiser (source -1), whose state for it is as bad as the row was.
     """
     old = gaussians.detach()
     source = _rows(old)
@@ -100,9 +166,9 @@ def repair(gaussians: Gaussians) -> Repaired:
     old, source = old.select(placed), source[placed]
 
     good = old.log_scales.isfinite().all(dim=1)
-    typical = old.log_scales[good].median() if bool(good.any()) else old.log_scales.new_tensor(math.log(0.01))
+    typical = old.log_scales[good].median() if bool(good.any()) else old.log_scales.new_tensor(math.log(0.01 * unit))
     log_scales = torch.where(old.log_scales.isfinite(), old.log_scales, typical)
-    log_scales = log_scales.clamp(math.log(MIN_SCALE), math.log(MAX_SCALE))
+    log_scales = log_scales.clamp(math.log(MIN_SCALE * unit), math.log(MAX_SCALE * unit))
     logits = torch.where(old.opacity_logits.isfinite(), old.opacity_logits, logit(0.1)).clamp(-_MAX_LOGIT, _MAX_LOGIT)
     length = old.quats.norm(dim=1, keepdim=True)
     turned = length.isfinite() & (length > 1e-12)
