@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gaussmith.api import edit as edit
     from gaussmith.api import image_to_3d as image_to_3d
     from gaussmith.api import load as load
     from gaussmith.api import mesh_from_gaussians as mesh_from_gaussians
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gaussmith.api import text_to_3d as text_to_3d
     from gaussmith.camera import Camera as Camera
     from gaussmith.camera import orbit as orbit
+    from gaussmith.editing import Edits as Edits
     from gaussmith.events import UserError as UserError
     from gaussmith.gaussians import Gaussians as Gaussians
     from gaussmith.mesh import Mesh as Mesh
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "edit": "gaussmith.api",
     "image_to_3d": "gaussmith.api",
     "load": "gaussmith.api",
     "mesh_from_gaussians": "gaussmith.api",
@@ -43,6 +46,7 @@ _HOME = {
     "text_to_3d": "gaussmith.api",
     "Camera": "gaussmith.camera",
     "orbit": "gaussmith.camera",
+    "Edits": "gaussmith.editing",
     "UserError": "gaussmith.events",
     "Gaussians": "gaussmith.gaussians",
     "Mesh": "gaussmith.mesh",

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gaussmith import asset, preview
+from gaussmith import asset, editing, preview
 from gaussmith.diffusion.family import DISTILLATIONS, DistillationName
 from gaussmith.diffusion.prompts import Prompts as Prompts
+from gaussmith.editing import Edits as Edits
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
 from gaussmith.gaussians import Gaussians
+from gaussmith.io import GAUSSIAN_WRITERS as GAUSSIAN_WRITERS
 from gaussmith.io import MESH_WRITERS as MESH_WRITERS
 from gaussmith.io import load as load
 from gaussmith.io import save_gaussians, save_mesh
@@ -212,6 +214,35 @@ def mesh_from_gaussians(
 ) -> Mesh:
     """The textured, watertight mesh of any splat, where the splat is (see `recipes.mesh_splat`)."""
     return mesh_splat.run(mesh_splat.Config(resolution, max_faces, texture_size), gaussians, on_event)
+
+
+def edit(
+    splat: Gaussians | str | Path | Sequence[Gaussians | str | Path], edits: Edits
+) -> tuple[Gaussians, list[editing.Change]]:
+    """Crop, clean, thin out, move or merge splats; what is given stays as it is (see `editing.Edits`).
+
+    Args:
+        splat: Gaussians or a file of them, or several, which are merged in this order.
+        edits: what to do.
+
+    Returns:
+        The edited splat, and what each operation removed.
+
+    Raises:
+        UserError: a file is no splat, or an operation leaves nothing.
+    """
+    parts = [splat] if isinstance(splat, (Gaussians, str, Path)) else list(splat)
+    if not parts:
+        raise UserError("there is no splat to edit; give at least one")
+    return editing.apply(edits, [p if isinstance(p, Gaussians) else load_splat(p) for p in parts])
+
+
+def load_splat(path: str | Path) -> Gaussians:
+    """Read a splat; UserError for a mesh, or whatever cannot be read."""
+    thing = load(path)
+    if isinstance(thing, Mesh):
+        raise UserError(f"{path} is a mesh, not a Gaussian splat")
+    return thing
 
 
 def refine_mesh(

@@ -390,6 +390,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "render": render,
     "view": view,
     "prepare": prepare,
+    "edit": edit,
     "convert": convert,
     "priors": priors,
     "train-prior": train_prior,
