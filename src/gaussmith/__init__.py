@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from gaussmith.api import edit as edit
     from gaussmith.api import image_to_3d as image_to_3d
     from gaussmith.api import load as load
+    from gaussmith.api import load_photos as load_photos
     from gaussmith.api import mesh_from_gaussians as mesh_from_gaussians
+    from gaussmith.api import reconstruct as reconstruct
     from gaussmith.api import refine_mesh as refine_mesh
     from gaussmith.api import save as save
     from gaussmith.api import text_to_3d as text_to_3d
@@ -40,7 +42,9 @@ _HOME = {
     "edit": "gaussmith.api",
     "image_to_3d": "gaussmith.api",
     "load": "gaussmith.api",
+    "load_photos": "gaussmith.api",
     "mesh_from_gaussians": "gaussmith.api",
+    "reconstruct": "gaussmith.api",
     "refine_mesh": "gaussmith.api",
     "save": "gaussmith.api",
     "text_to_3d": "gaussmith.api",

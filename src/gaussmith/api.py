@@ -24,15 +24,19 @@ from gaussmith.io import save_gaussians, save_mesh
 from gaussmith.io.image import save_image
 from gaussmith.io.video import save_video
 from gaussmith.mesh import Mesh
+from gaussmith.photos import Scene, load_scene, open_capture
 from gaussmith.picture import PICTURE_SIZE, Prepared
 from gaussmith.picture import prepare as prepare
 from gaussmith.priors.base import EpsPrior
 from gaussmith.priors.embedded.prior import load_weights
 from gaussmith.recipes import dreamgaussian, mesh_splat, retexture, text_picture
+from gaussmith.recipes import reconstruct as reconstruction
 from gaussmith.train.subject import KnownView, Subject
 
 # Side of pictures that are yet to be laid over a mesh, on the usual grid: nothing may be lost before.
 LARGE_PICTURE = 2 * PICTURE_SIZE
+# Longest side of the photos that a preset trains on: time goes with their area (3DGS itself stops at 1600 pixels).
+PHOTO_SIDES = {"draft": 512, "standard": 800, "fine": 1600}
 
 
 def image_to_3d(
@@ -302,6 +306,105 @@ def load_surface(path: str | Path) -> Mesh:
     if isinstance(thing, Gaussians):
         raise UserError(f"{path} is a Gaussian splat, which has no texture; make a mesh of it with gaussmith mesh")
     return thing
+
+
+def reconstruct(
+    photos: str | Path | Scene,
+    *,
+    preset: str = "standard",
+    steps: int | None = None,
+    max_gaussians: int | None = None,
+    strategy: str = "adc",
+    downscale: int | None = None,
+    eval_every: int = 8,
+    masks: str | Path | None = None,
+    seed: int = 0,
+    antialiased: bool = False,
+    device: str = "auto",
+    on_event: OnEvent = ignore,
+    on_state: reconstruction.OnState | None = None,
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
+) -> reconstruction.Result:
+    """Turn photos of a scene, or of an object from all around, into a Gaussian splat.
+
+    Args:
+        photos: a folder of photos, a video, a COLMAP model's folder, a transforms.json, or a scene from `load_photos`.
+        preset: "draft", "standard" or "fine". steps, max_gaussians: instead of the preset's.
+        strategy: of density control, "adc" or "mcmc".
+        downscale: divisor of the photos' sides; by default as much as `PHOTO_SIDES` asks.
+        eval_every: every such photo is held out to judge by, 0 for none.
+        masks: folder of mask pictures, named as the photos are; dark pixels do not belong to the object.
+        seed: same seed, same bytes.
+        antialiased: draw with the 2D filter of Mip-Splatting, in training and in the pictures.
+        device: "auto", "cpu" or "cuda".
+        on_event: called with the events of `gaussmith.events` as the work goes on.
+        on_state: called with (step, Gaussians) after every step; must not change them.
+        checkpoint_dir: where to keep what `resume` needs; None keeps nothing.
+        resume: go on from `checkpoint_dir`.
+
+    Returns:
+        A result with .gaussians, .scene, .report and .save(folder).
+
+    Raises:
+        UserError: anything the user can mend, in one sentence.
+    """
+    config = reconstruction_settings(preset, steps, max_gaussians, strategy, eval_every, seed, antialiased)
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    scene = photos
+    if not isinstance(scene, Scene):
+        side = None if downscale else PHOTO_SIDES[preset]
+        scene = load_photos(scene, masks=masks, downscale=downscale, max_side=side, work=folder, on_event=on_event)
+    chosen = resolve_device(device)
+    scene = replace(scene, points=scene.points.to(chosen), colors=scene.colors.to(chosen))
+    return reconstruction.run(config, scene, on_event, folder, resume, on_state)
+
+
+def reconstruction_settings(
+    preset: str = "standard",
+    steps: int | None = None,
+    max_gaussians: int | None = None,
+    strategy: str = "adc",
+    eval_every: int = 8,
+    seed: int = 0,
+    antialiased: bool = False,
+) -> reconstruction.Config:
+    """The recipe's settings of these choices; UserError where one is unknown."""
+    if preset not in reconstruction.PRESETS:
+        raise UserError(f"there is no preset {preset!r}; choose one of {', '.join(reconstruction.PRESETS)}")
+    if strategy not in reconstruction.STRATEGIES:
+        raise UserError(f"there is no strategy {strategy!r}; choose one of {', '.join(reconstruction.STRATEGIES)}")
+    config = reconstruction.PRESETS[preset]
+    if steps is not None:
+        config = reconstruction.with_steps(config, steps)
+    if max_gaussians is not None:
+        config = replace(config, max_gaussians=max_gaussians)
+    return replace(config, strategy=strategy, eval_every=eval_every, seed=seed, antialiased=antialiased)
+
+
+def load_photos(
+    path: str | Path,
+    *,
+    masks: str | Path | None = None,
+    downscale: int | None = None,
+    max_side: int | None = PHOTO_SIDES["standard"],
+    work: str | Path | None = None,
+    on_event: OnEvent = ignore,
+) -> Scene:
+    """The scene that a folder of photos, a video, a COLMAP model or a transforms.json shows (see `photos`).
+
+    Args:
+        downscale: divisor of the photos' sides, 1 or more. max_side: longest side in pixels, where there is none.
+        work: folder that keeps what structure from motion found, so that it is not done twice.
+
+    Raises:
+        UserError: anything the user can mend, in one sentence.
+    """
+    where = None if masks is None else Path(masks)
+    capture = open_capture(
+        Path(path), masks=where, on_event=on_event, work=None if work is None else Path(work) / "photos"
+    )
+    return load_scene(capture, downscale=downscale, max_side=max_side, on_event=on_event)
 
 
 def save(thing: Mesh | Gaussians, path: str | Path) -> None:

@@ -38,8 +38,8 @@ from gaussmith.cli_options import (
     writable_folder,
 )
 from gaussmith.cli_priors import priors
-from gaussmith.cli_view import view
 from gaussmith.cli_reconstruct import reconstruct
+from gaussmith.cli_view import view
 from gaussmith.events import UserError, Warned
 from gaussmith.progress import reporting
 
@@ -390,6 +390,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "render": render,
     "view": view,
     "prepare": prepare,
+    "reconstruct": reconstruct,
     "edit": edit,
     "convert": convert,
     "priors": priors,

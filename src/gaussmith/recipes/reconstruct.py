@@ -60,7 +60,7 @@ class Config:
         antialiased: draw with the 2D filter of Mip-Splatting (not the paper's).
         eval_every: every such view is held out, 0 for none.
         adc, mcmc: of the density controls.
-        save_every: steps between checkpoints. show_every: steps between what a viewer is shown.
+        save_every: steps between checkpoints.
     """
 
     seed: int = 0
@@ -83,7 +83,6 @@ class Config:
     adc: adc.Config = field(default_factory=adc.Config)
     mcmc: mcmc.Config = field(default_factory=mcmc.Config)
     save_every: int = 500
-    show_every: int = 25
 
 
 _USUAL_STEPS = 7000
@@ -148,7 +147,7 @@ def run(
         scene: its points' device is where the work is done.
         checkpoint_dir: where checkpoint.safetensors is kept while the work goes on; None keeps nothing.
         resume: go on from that checkpoint; the result has the same bytes as that of an uninterrupted run.
-        on_state: called with (step, Gaussians) every `config.show_every` steps, for a viewer; must not change them.
+        on_state: called with (step, Gaussians) after every step, for a viewer; must not change them.
 
     Raises:
         UserError: the scene cannot be trained on, or the checkpoint is of other settings or another scene.
@@ -243,7 +242,7 @@ def train(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
 
         job.on_event(Step("train", step, {"loss": loss.item(), "gaussians": len(gaussians)}))
         job.facts["seconds"]["train"] = spent + time.monotonic() - started
-        if job.on_state is not None and (step % config.show_every == 0 or step == config.steps):
+        if job.on_state is not None:
             job.on_state(step, gaussians)
         if step % config.save_every == 0 or step == config.steps:
             state = checkpoint.with_prefix("gaussians", gaussians.tensors()) | {"order": order}
@@ -262,9 +261,10 @@ def _rates(config: Config, scene: Scene) -> dict[str, float]:
 
 
 def _control(config: Config, scene: Scene) -> DensityControl:
+    cameras = torch.cat([view.camera.position for view in scene.views])
     if config.strategy == "mcmc":
-        return mcmc.MCMC(replace(config.mcmc, max_count=config.max_gaussians), scene.extent, config.steps)
-    return adc.ADC(replace(config.adc, max_count=config.max_gaussians), scene.extent, config.steps)
+        return mcmc.MCMC(replace(config.mcmc, max_count=config.max_gaussians), scene.extent, config.steps, cameras)
+    return adc.ADC(replace(config.adc, max_count=config.max_gaussians), scene.extent, config.steps, cameras)
 
 
 def _with_bands(gaussians: Gaussians, optimizer: Adam, degree: int, config: Config) -> Gaussians:
