@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gaussmith.capture import Lens
-from gaussmith.lens import MODELS, fault, is_pinhole, pinhole_matrix, project, scaled, unproject
+from gaussmith.lens import MODELS, fault, is_pinhole, pinhole_matrix, project, scaled
 
 # Distortion of the size that real lenses have.
 EXTRA = {
@@ -63,10 +63,6 @@ class TestModels:
         camera = pycolmap.Camera(model=model, width=640, height=480, params=list(example(model).params))
         assert camera.params_info.replace(",", "") == MODELS[model].names
 
-    def test_unproject_inverts(self, model: str) -> None:
-        lens, xy = example(model), rays()
-        torch.testing.assert_close(unproject(lens, project(lens, xy)), xy, rtol=0, atol=1e-9)
-
     def test_scaling_moves_the_pixels_with_the_grid(self, model: str) -> None:
         lens, xy = example(model), rays()
         for width, height in ((320, 240), (213, 161)):
@@ -103,25 +99,6 @@ def test_models_without_distortion_are_pinholes() -> None:
     assert is_pinhole(Lens("OPENCV", (500.0, 500.0, 320.0, 240.0, 0.0, 0.0, 0.0, 0.0), 640, 480))
     assert not is_pinhole(Lens("FISHEYE", (500.0, 500.0, 320.0, 240.0), 640, 480))
     assert not is_pinhole(Lens("OPENCV_FISHEYE", (500.0, 500.0, 320.0, 240.0, 0.0, 0.0, 0.0, 0.0), 640, 480))
-
-
-def test_unproject_of_a_wide_fisheye() -> None:
-    lens = Lens("FISHEYE", (200.0, 200.0, 300.0, 300.0), 600, 600)
-    angles = torch.tensor([0.0, 30.0, 60.0, 80.0, 88.0, 95.0], dtype=torch.float64).deg2rad()
-    pixels = torch.stack([300 + 200 * angles, torch.full_like(angles, 300)], dim=-1)
-    found = unproject(lens, pixels)
-    torch.testing.assert_close(found[:5, 0], angles[:5].tan(), rtol=1e-8, atol=1e-8)
-    assert found[5].isnan().all(), "behind the camera"
-
-
-def test_unproject_beyond_the_fold() -> None:
-    """r (1 - 0.3 r^2) has its maximum at r = sqrt(1/0.9): nothing lands further out, and the inner ray is taken."""
-    lens = Lens("SIMPLE_RADIAL", (500.0, 320.0, 240.0, -0.3), 640, 480)
-    furthest = math.sqrt(1 / 0.9)
-    reach = 500 * furthest * 2 / 3
-    found = unproject(lens, torch.tensor([[320 + reach * 1.01, 240.0], [320 + reach * 0.99, 240.0]]).double())
-    assert found[0].isnan().all()
-    assert 0 < float(found[1, 0]) < furthest
 
 
 def test_dtype_and_shape_are_those_of_the_rays() -> None:

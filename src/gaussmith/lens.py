@@ -22,7 +22,6 @@ from torch import Tensor
 from gaussmith.capture import Lens
 
 MAX_SIDE = 100_000  # pixels; several times the largest camera
-_NEWTON_STEPS = 50
 _SMALL = 1e-12  # squared radius under which a lens is as good as linear
 
 Distort = Callable[..., tuple[Tensor, Tensor]]
@@ -31,8 +30,7 @@ Distort = Callable[..., tuple[Tensor, Tensor]]
 def project(lens: Lens, xy: Tensor) -> Tensor:
     """Pixels [...,2] of rays xy [...,2] = (x/z, y/z); NaN where a model has no image of the ray (division models).
 
-    Polynomial models fold back beyond the angles that they were fitted to: what is far outside the picture may land
-    inside; `unproject` gives the inner one of two rays.
+    Polynomial models fold back beyond the angles that they were fitted to: a ray far outside the picture may land inside.
 
     Raises:
         ValueError: unknown model, or not its number of parameters.
@@ -41,27 +39,6 @@ def project(lens: Lens, xy: Tensor) -> Tensor:
     fx, fy, cx, cy, extra = _split(lens)
     x, y = model.distort(xy[..., 0], xy[..., 1], *extra)
     return torch.stack([fx * x + cx, fy * y + cy], dim=-1)
-
-
-def unproject(lens: Lens, pixels: Tensor, tolerance: float = 1e-6) -> Tensor:
-    """Rays [...,2] = (x/z, y/z) that `project` takes to pixels [...,2], by Newton's method; float64 advised.
-
-    NaN where there is none: pixels beyond what the lens pictures, or (fisheyes) rays at right angles to the axis or
-    behind the camera. `tolerance` is the largest distance in pixels that counts as found.
-    """
-    fx, fy, cx, cy, _ = _split(lens)
-    start = (pixels - pixels.new_tensor([cx, cy])) / pixels.new_tensor([fx, fy])
-    xy = start.clone()
-    for _ in range(_NEWTON_STEPS):
-        error, inverse, _ = _linearised(lens, xy, pixels)
-        if bool((error.norm(dim=-1) <= tolerance * 1e-3).all()):
-            break
-        step = (inverse @ error[..., None])[..., 0]
-        longest = (1 + xy.norm(dim=-1, keepdim=True)) / step.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-        xy = xy - step * longest.clamp_max(1)
-    error, _, determinant = _linearised(lens, xy, pixels)
-    found = (error.norm(dim=-1) <= tolerance) & (determinant > 0)
-    return torch.where(found[..., None], xy, torch.nan)
 
 
 def is_pinhole(lens: Lens) -> bool:
@@ -125,18 +102,6 @@ def _split(lens: Lens) -> tuple[float, float, float, float, tuple[float, ...]]:
         return f, f, cx, cy, tuple(extra)
     fx, fy, cx, cy, *extra = lens.params
     return fx, fy, cx, cy, tuple(extra)
-
-
-def _linearised(lens: Lens, xy: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """At xy: pixels of error [...,2], the inverse of the projection's Jacobian [...,2,2], and its determinant [...]."""
-    with torch.enable_grad():
-        rays = xy.detach().requires_grad_()
-        u, v = project(lens, rays).unbind(-1)  # each pixel depends on its own ray alone: the sums have its gradients
-        (row_u,), (row_v,) = torch.autograd.grad(u.sum(), rays, retain_graph=True), torch.autograd.grad(v.sum(), rays)
-    a, b, c, d = *row_u.unbind(-1), *row_v.unbind(-1)
-    determinant = a * d - b * c
-    inverse = torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2)) / determinant[..., None, None]
-    return torch.stack([u, v], dim=-1).detach() - pixels, inverse, determinant
 
 
 def _radius(x: Tensor, y: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from gaussmith.capture import Capture, Lens, Photo, no_points
 from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.io.colmap_files import ImageRow, read_cameras, read_images, read_points
-from gaussmith.io.photo_files import FURTHEST, finite_points, inside, is_file, present, with_masks
+from gaussmith.io.photo_files import finite_points, inside, is_file, pose_fault, present, with_masks
 from gaussmith.lens import fault
 from gaussmith.rotation import quat_to_matrix
 
@@ -67,7 +67,8 @@ def load_colmap(
         raise UserError(f"cannot use {source}: it holds no images, so structure from motion placed no photo")
     where = _picture_folder(folder, model, rows, source) if images is None else Path(images)
     photos = present(_photos(rows, lenses, where, source), on_event)
-    beside = next((f / "masks" for f in (where.parent, where) if (f / "masks").is_dir()), None)
+    homes = (where.parent, where) if where.name in _PICTURE_FOLDERS else (where,)
+    beside = next((home / "masks" for home in homes if (home / "masks").is_dir()), None)
     if masks is not None:
         photos = with_masks(photos, Path(masks), on_event)
     elif beside is not None:
@@ -86,19 +87,10 @@ def _photos(rows: list[ImageRow], lenses: dict[int, Lens], where: Path, source: 
             raise UserError(f"cannot use {source}: image {row.name[:80]!r} has camera {row.camera}, which is not there")
         if faults[row.camera] is not None:
             raise UserError(f"cannot use {source}: camera {row.camera} {faults[row.camera]}")
-        if (wrong := _pose_fault(pose)) is not None:
+        if (wrong := pose_fault(pose)) is not None:
             raise UserError(f"cannot use {source}: image {row.name[:80]!r} has a pose {wrong}; remove it or repair it")
         photos.append(Photo(row.name, inside(where, row.name, source), pose, lenses[row.camera]))
     return photos
-
-
-def _pose_fault(c2w: Tensor) -> str | None:
-    """What makes a [4,4] pose unusable, as the end of a sentence; None if it is finite and its place is near enough."""
-    if not bool(c2w.isfinite().all()):
-        return "that is not finite or has no direction"
-    if float(c2w[:3, 3].abs().max()) > FURTHEST:
-        return f"{float(c2w[:3, 3].abs().max()):.3g} units from the origin"
-    return None
 
 
 def _camera_to_world(rows: list[ImageRow]) -> Tensor:

@@ -93,14 +93,22 @@ def present(photos: Sequence[Photo], on_event: OnEvent) -> tuple[Photo, ...]:
     missing = [photo for photo, path in located if path is None]
     if len(missing) == len(photos):
         raise UserError(
-            f"none of the {len(photos)} photos can be found, the first is {missing[0].path}; put them there, or name "
-            "the folder that holds them"
+            f"none of the {len(photos)} photos can be found, the first is {missing[0].path}; put them there"
         )
     if missing:
         on_event(
             Warned(f"{len(missing)} of {len(photos)} photos are missing and left out, the first is {missing[0].path}")
         )
     return tuple(replace(photo, path=path) for photo, path in located if path is not None)
+
+
+def pose_fault(c2w: Tensor) -> str | None:
+    """What makes a [4,4] pose unusable, as the end of a sentence; None if it is finite and its place is near enough."""
+    if not bool(c2w.isfinite().all()):
+        return "that is not finite or has no direction"
+    if float(c2w[:3, 3].abs().max()) > FURTHEST:
+        return f"{float(c2w[:3, 3].abs().max()):.3g} units from the origin"
+    return None
 
 
 def finite_points(xyz: np.ndarray, rgb: np.ndarray | None, source: Path, on_event: OnEvent) -> tuple[Tensor, Tensor]:
