@@ -38,6 +38,8 @@ class Photo:
         c2w: [4,4] float64 rigid camera-to-world transform in the capture's world.
         lens: the camera.
         mask: a picture file whose dark pixels do not belong to the object; None where there is none.
+        upright: whether the lens belongs to the picture turned as its EXIF says, or (as in the files of others) to the
+            picture as stored.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Photo:
     c2w: Tensor
     lens: Lens
     mask: Path | None = None
+    upright: bool = False
 
 
 @dataclass(frozen=True)

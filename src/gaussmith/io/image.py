@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from gaussmith.events import UserError
 from gaussmith.io.atomic import write_bytes
@@ -39,12 +39,33 @@ def load_image(path: str | Path, max_side: int | None = None) -> np.ndarray:
     return load_image_and_size(path, max_side)[0]
 
 
-def load_image_and_size(path: str | Path, max_side: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-    """As `load_image`, and the (width, height) of the upright picture before any reduction."""
-    return decode_image(read_bytes(path, MAX_FILE_BYTES), str(path), max_side)
+def load_image_and_size(
+    path: str | Path, max_side: int | None = None, upright: bool = True
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `load_image`, and the (width, height) before any reduction; without `upright` EXIF is passed over."""
+    return decode_image(read_bytes(path, MAX_FILE_BYTES), str(path), max_side, upright)
 
 
-def decode_image(data: bytes, name: str, max_side: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(width, height) as stored and as turned upright by EXIF, from the file's head alone; errors as `load_image`."""
+    read_bytes(path, MAX_FILE_BYTES, first=1)  # a regular file that may be read
+    with _quiet():
+        try:
+            with Image.open(path, formats=FORMATS) as picture:
+                width, height = picture.size
+                quarter_turn = _orientation(picture) in (5, 6, 7, 8)
+        except Image.UnidentifiedImageError as error:
+            raise UserError(
+                f"cannot read {path}: it is not a picture of a known kind ({', '.join(FORMATS)})"
+            ) from error
+        except Exception as error:  # as in decode_pil
+            raise UserError(f"cannot read {path}: the picture is truncated or corrupt ({error})") from error
+    return (width, height), ((height, width) if quarter_turn else (width, height))
+
+
+def decode_image(
+    data: bytes, name: str, max_side: int | None = None, upright: bool = True
+) -> tuple[np.ndarray, tuple[int, int]]:
     """As `load_image_and_size`, of the bytes of a file; `name` is for errors."""
     with _quiet():
         try:
@@ -60,10 +81,12 @@ def decode_image(data: bytes, name: str, max_side: int | None = None) -> tuple[n
         except Exception as error:  # as in decode_pil
             raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
         with picture:
-            return decode_pil(picture, name, max_side)
+            return decode_pil(picture, name, max_side, upright)
 
 
-def decode_pil(picture: Image.Image, name: str, max_side: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+def decode_pil(
+    picture: Image.Image, name: str, max_side: int | None = None, upright: bool = True
+) -> tuple[np.ndarray, tuple[int, int]]:
     """As `load_image_and_size`, of a Pillow picture that may not be decoded yet."""
     width, height = picture.size
     if width < 1 or height < 1:
@@ -74,12 +97,13 @@ def decode_pil(picture: Image.Image, name: str, max_side: int | None = None) -> 
         )
     with _quiet():
         try:
-            if max_side is not None and picture.format == "JPEG":
+            # Sides that eighths divide: else the reduced grid would reach beyond the picture, and shift what it shows.
+            if max_side is not None and picture.format == "JPEG" and width % 8 == height % 8 == 0:
                 picture.draft(picture.mode, (max_side, max_side))  # decodes at a half, quarter or eighth: less memory
             picture.load()
-            upright = _upright(picture)
-            turned = upright.size != picture.size
-            return _to_rgba(upright, max_side), (height, width) if turned else (width, height)
+            turned = _upright(picture) if upright else picture
+            quarter_turn = turned.size != picture.size
+            return _to_rgba(turned, max_side), (height, width) if quarter_turn else (width, height)
         except Exception as error:  # Pillow's decoders raise nearly every type of exception on corrupt files
             raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
 
@@ -126,6 +150,13 @@ def _upright(picture: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(picture)
     except Exception:  # broken EXIF is no reason to refuse the pixels
         return picture
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as in _upright
+        return 1
 
 
 def _to_rgba(picture: Image.Image, max_side: int | None) -> np.ndarray:
