@@ -44,7 +44,7 @@ from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserErr
 from gaussmith.gaussians import Gaussians, in_ball
 from gaussmith.mesh import Mesh
 from gaussmith.priors.base import EpsPrior, Trainable
-from gaussmith.render.splat import Render, rasterize
+from gaussmith.render.splat import Render, home, rasterize
 from gaussmith.surface import check, extract_mesh
 from gaussmith.texture.bake_splat import texture_from_gaussians
 from gaussmith.texture.seams import seam_error
@@ -280,7 +280,8 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     """Stage 1 (section 3.1): Gaussians by score distillation and the known views."""
     config, subject, prior, counts = job.config, job.subject, job.prior, job.facts["density"]
     generator = torch.Generator().manual_seed(config.seed)
-    gaussians = in_ball(config.points, config.ball, generator)
+    device = home(prior.device)
+    gaussians = in_ball(config.points, config.ball, generator).to(device)
     rates = {
         "means": config.position_rate[0], "sh": config.color_rate, "opacity_logits": config.opacity_rate,
         "log_scales": config.scale_rate, "quats": config.rotation_rate,
@@ -288,14 +289,15 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     optimizer, first = Adam(rates), 0
     statistics = density.Statistics.zeros(gaussians)
     if saved:
-        gaussians = Gaussians(**checkpoint.section("gaussians", saved.tensors))
-        optimizer.restore(checkpoint.section("adam", saved.tensors))
-        statistics = density.Statistics(**checkpoint.section("statistics", saved.tensors))
+        tensors = {name: tensor.to(device) for name, tensor in saved.tensors.items()}
+        gaussians = Gaussians(**checkpoint.section("gaussians", tensors))
+        optimizer.restore(checkpoint.section("adam", tensors))
+        statistics = density.Statistics(**checkpoint.section("statistics", tensors))
         generator, first = saved.generators["main"], saved.meta["step"]
     method, learners = _method(job), _learners(job, saved)
 
     heights, size = elevation_range(subject.elevation), config.reference_size
-    known_views = _known(subject, size)
+    known_views = _known(subject, size, device)
     sizes = tuple((begin, round(side * prior.size)) for begin, side in config.sizes)
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
@@ -360,7 +362,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
                 state |= checkpoint.with_prefix(name, learner.state())
             job.store("gaussians", step, state, generator)
     gaussians, _ = density.prune_faint(gaussians.select(gaussians.finite()), config.densify)
-    return gaussians
+    return gaussians.to("cpu")
 
 
 def _method(job: _Job) -> Distillation:
@@ -425,13 +427,13 @@ def _encoded(prior: EpsPrior, render: Render, generator: torch.Generator) -> Ten
     return prior.encode(pictures, float(torch.rand(1, generator=generator) < 0.5))
 
 
-def _known(subject: Subject, size: int) -> tuple[Camera, Tensor] | None:
+def _known(subject: Subject, size: int, device: torch.device) -> tuple[Camera, Tensor] | None:
     """Cameras of the known views at that size, and the pictures [K,size,size,4], premultiplied."""
     if not subject.views:
         return None
     pictures = torch.stack([view.premultiplied().permute(2, 0, 1) for view in subject.views])
     target = F.interpolate(pictures, size=(size, size), mode="area").permute(0, 2, 3, 1)
-    return concat([view.camera(size) for view in subject.views]), target
+    return concat([view.camera(size) for view in subject.views]), target.to(device)
 
 
 def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkpoint | None = None) -> Mesh:

@@ -61,6 +61,11 @@ def _pick(device: torch.device) -> Backend:
     return "triton" if device.type in ("cuda", "xpu") and find_spec("triton") else "numba"
 
 
+def home(device: torch.device) -> torch.device:
+    """Where Gaussians that are drawn again and again should lie: on `device` if "auto" draws there, else on the CPU."""
+    return device if _pick(device) == "triton" else torch.device("cpu")
+
+
 def _draw(backend: Backend, deterministic: bool) -> Callable[..., tuple[Tensor, ...]]:
     """The function of a backend; imported only when used, since Numba and Triton take their time."""
     if backend == "reference":
