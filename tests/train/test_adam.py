@@ -128,3 +128,41 @@ def test_forget():
     assert "logits" not in optim.first and "means" in optim.first
     _run(optim, tensors, range(2, 3))
     assert optim.count == 3
+
+
+@pytest.mark.parametrize("shares", [{}, {"sh": torch.tensor([[1.0], [0.05], [0.0]])}])
+def test_the_compiled_step_is_the_one_of_torch(shares):
+    # float64 takes the path of torch.
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        g = torch.Generator().manual_seed(1)
+        tensors = {"a": torch.randn(40, 3, generator=g), "sh": torch.randn(4000, 3, 3, generator=g)}
+        tensors = {name: t.to(dtype) for name, t in tensors.items()}
+        optim, bad = Adam({"a": 0.01, "sh": 0.1}, shares={k: v.to(dtype) for k, v in shares.items()}), 0
+        for step in range(4):
+            for t in tensors.values():
+                t.grad = torch.randn(t.shape, generator=g).to(dtype)
+            tensors["sh"].grad[step * 1000 : step * 1000 + 2, 1, 1] = math.nan
+            bad += optim.step(tensors)
+        assert bad == 8
+        results.append((tensors, optim.state()))
+    for single, double in zip(*results):
+        for name, expected in double.items():
+            torch.testing.assert_close(single[name].double(), expected.double(), rtol=2e-5, atol=2e-6)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 8):
+            torch.set_num_threads(threads)
+            g = torch.Generator().manual_seed(1)
+            tensors = {"sh": torch.randn(5001, 7, generator=g)}
+            optim = Adam({"sh": 0.1})
+            for _ in range(2):
+                tensors["sh"].grad = torch.randn(5001, 7, generator=g)
+                optim.step(tensors)
+            results.append(tensors["sh"])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(result, results[0]) for result in results[1:])

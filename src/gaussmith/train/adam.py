@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from gaussmith.threads import run
+
+SMALL = 1 << 15
+"""Tensors of fewer numbers are moved by one thread: waking another takes as long."""
 
 
 def _clean(grads: list[Tensor]) -> tuple[list[Tensor], int]:
@@ -59,6 +65,10 @@ class Adam:
         if not names:
             return 0
         moved = [tensors[name] for name in names]
+        if all(t.numel() and t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in moved):
+            return sum(
+                self._step_compiled(n, t, self.rates[n] / correction1, correction2) for n, t in zip(names, moved)
+            )
         grads, bad_rows = _clean([t.grad for t in moved if t.grad is not None])
         for tensor in moved:
             tensor.grad = None
@@ -74,6 +84,27 @@ class Adam:
         first = [mean * self.shares[n] if n in self.shares else mean for n, mean in zip(names, first)]
         torch._foreach_addcdiv_(moved, first, spread, scalars=[-self.rates[n] / correction1 for n in names])
         return bad_rows
+
+    def _step_compiled(self, name: str, tensor: Tensor, rate: float, correction2: float) -> int:
+        """The step of one float32 tensor on the CPU; the bits do not depend on the number of threads."""
+        from gaussmith.train._adam import BLOCK, adam_rows  # Numba takes its time to import
+
+        assert tensor.grad is not None
+        rows = len(tensor), tensor.shape[1:].numel()
+        grad, tensor.grad = tensor.grad.contiguous(), None
+        first, second = (s.setdefault(name, torch.zeros_like(tensor)) for s in (self.first, self.second))
+        share = torch.ones(max(1, BLOCK // rows[1]), *tensor.shape[1:])
+        share *= self.shares.get(name, 1)
+        arrays = [t.detach().view(rows).numpy() for t in (tensor, grad, first, second)]
+        b1, b2 = self.betas
+        scalars = (np.float32(v) for v in (rate, 1 - b1, b2, 1 - b2, 1 / correction2, self.eps))
+        bad = np.zeros(torch.get_num_threads(), np.int64)
+        arguments = (*arrays, share.view(len(share), -1).numpy(), *scalars, bad)
+        if tensor.numel() < SMALL:
+            adam_rows(0, 1, *arguments)
+        else:
+            run(adam_rows, *arguments)
+        return int(bad.sum())
 
     def rows(self, source: Tensor) -> None:
         """Follow a change of rows: new row i was row source[i], or is new where source[i] < 0 (its state is zero)."""
