@@ -155,6 +155,16 @@ class TestWellFormed:
             load_colmap(root, masks=root / "empty")
 
 
+def test_masks_of_another_capture_are_not_taken(stored, tmp_path) -> None:
+    """Photos that stand beside the model have their masks there too, not one folder up."""
+    root = lay_out(tmp_path / "capture", stored[".bin"], pictures=".")
+    for home in (tmp_path, root):
+        assert load_colmap(root).photos[0].mask is None
+        (home / "masks").mkdir()
+        (home / "masks" / "a.png").write_bytes(PNG)
+    assert load_colmap(root).photos[0].mask == root / "masks" / "a.png"
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_numbers_of_the_camera_models(model, tmp_path) -> None:
     """Both formats of every model, against what pycolmap writes."""
