@@ -30,7 +30,7 @@ Distort = Callable[..., tuple[Tensor, Tensor]]
 def project(lens: Lens, xy: Tensor) -> Tensor:
     """Pixels [...,2] of rays xy [...,2] = (x/z, y/z); NaN where a model has no image of the ray (division models).
 
-    Polynomial models fold back beyond the angles that they were fitted to: a ray far outside the picture may land in it.
+    Polynomial models fold back beyond the angles that they were fitted to: one far outside the picture may land in it.
 
     Raises:
         ValueError: unknown model, or not its number of parameters.
