@@ -17,7 +17,7 @@ from gaussmith.io.transforms import find_transforms, load_transforms
 from gaussmith.lens import project
 
 SETTINGS = settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 EYES = torch.tensor([[0.0, 1.0, 4.0], [3.0, 0.5, -2.0], [-2.0, 2.0, 1.0]], dtype=torch.float64)
 POSES = look_at(EYES, torch.zeros(3, dtype=torch.float64))  # OpenCV axes
