@@ -36,13 +36,13 @@ class Browser:
     """A visitor: keeps what the page says, moves its camera and uses the panel."""
 
     def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
         url = viewer.url.replace("http", "ws")
         self.socket = connect(url, subprotocols=[f"viser-v{viser.__version__}"], compression=None, max_size=None)
         self.messages: list[dict[str, Any]] = []
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
         self.stand(orbit(0, 0))
-        until(lambda: viewer.watched)
 
     def _read(self) -> None:
         for frame in self.socket:
@@ -59,6 +59,8 @@ class Browser:
             "ViewerCameraMessage", wxyz=pose.wxyz, position=pose.position, fov=math.radians(pose.fov), near=0.01,
             far=100.0, image_height=600, image_width=800, look_at=(0.0, 0.0, 0.0), up_direction=(0.0, 1.0, 0.0),
         )  # fmt: skip
+        clients = self.viewer.server.get_clients
+        until(lambda: any(np.allclose(c.camera.position, pose.position) for c in clients().values()))
 
     def control(self, label: str) -> str:
         """The uuid of the control with that label."""
@@ -66,8 +68,13 @@ class Browser:
         assert len(found) == 1, f"{label}: {found}"
         return str(found[0])
 
-    def use(self, label: str, value: object = True) -> None:
-        self.send("GuiUpdateMessage", uuid=self.control(label), updates={"value": value})
+    def press(self, label: str) -> None:
+        self.send("GuiUpdateMessage", uuid=self.control(label), updates={"value": True})
+
+    def set(self, label: str, value: object) -> None:
+        uuid = self.control(label)
+        self.send("GuiUpdateMessage", uuid=uuid, updates={"value": value})
+        until(lambda: self.viewer.server.gui._gui_input_handle_from_uuid[uuid].value == value)
 
     def heard(self, kind: str, **fields: object) -> list[dict[str, Any]]:
         return [m for m in self.messages if m["type"] == kind and all(m.get(k) == v for k, v in fields.items())]
@@ -127,19 +134,19 @@ def test_a_browser_gets_the_items_the_right_way_up(viewer: Viewer, browser: Brow
 
 
 def test_the_panel_changes_what_is_shown(viewer: Viewer, browser: Browser) -> None:
-    browser.use("Hide below", 0.95)
+    browser.set("Hide below", 0.95)
     until(lambda: "ball" not in viewer._nodes)
-    browser.use("Hide below", 0.0)
+    browser.set("Hide below", 0.0)
     until(lambda: "ball" in viewer._nodes)
-    browser.use("flat", False)
+    browser.set("flat", False)
     until(lambda: not viewer._nodes["flat"].visible)
     assert viewer.look.hidden == {"flat"}
-    browser.use("flat", True)
+    browser.set("flat", True)
     until(lambda: viewer._nodes["flat"].visible)
-    browser.use("Background", (1, 2, 3))
+    browser.set("Background", (1, 2, 3))
     until(lambda: viewer.look.background == (1, 2, 3))
     before = viewer._nodes["ball"].covariances.astype(float) * viewer._nodes["ball"].scale ** 2
-    browser.use("Size", 0.5)
+    browser.set("Size", 0.5)
     until(lambda: viewer.look.size == 0.5)
     until(
         lambda: np.allclose(
@@ -149,14 +156,14 @@ def test_the_panel_changes_what_is_shown(viewer: Viewer, browser: Browser) -> No
 
 
 def test_a_cropped_copy_is_written(viewer: Viewer, browser: Browser, tmp_path: Path) -> None:
-    browser.use("Only in the box")
+    browser.set("Only in the box", True)
     high = float(viewer.bounds[1, 0])
-    browser.use("X", (0.0, high))
+    browser.set("X", (0.0, high))
     until(lambda: viewer.look.box is not None and viewer.look.box[0][0] == 0)
     assert viewer.look.box == ((0.0, -math.inf, -math.inf), (math.inf, math.inf, math.inf))
     until(lambda: len(viewer._nodes["ball"].centers) < 200)
     assert viewer._nodes["ball"].centers[:, 0].min() >= 0
-    browser.use("Save cropped copy")
+    browser.press("Save cropped copy")
     until(browser.told)
     assert "ball-cropped.ply" in browser.told()[0]
     assert torch.equal(load_gaussians(tmp_path / "ball-cropped.ply").means, (m := ball().means)[m[:, 0] >= 0])
@@ -164,10 +171,9 @@ def test_a_cropped_copy_is_written(viewer: Viewer, browser: Browser, tmp_path: P
 
 def test_a_picture_is_what_the_visitor_sees(viewer: Viewer, browser: Browser, tmp_path: Path) -> None:
     browser.stand(orbit(30, 20, 1.5, 40.0))
-    browser.use("Width", 64)
-    browser.use("Height", 48)
-    time.sleep(0.2)  # the three messages above are handled in any order
-    browser.use("Save picture")
+    browser.set("Width", 64)
+    browser.set("Height", 48)
+    browser.press("Save picture")
     until(browser.told)
     pixels = torch.from_numpy(np.asarray(load_image(tmp_path / "scene.png")))[..., :3]
     expected = picture(viewer.items, viewer.look, orbit(30, 20, 1.5, 40.0, 64, 48))
@@ -176,28 +182,29 @@ def test_a_picture_is_what_the_visitor_sees(viewer: Viewer, browser: Browser, tm
 
 
 def test_a_path_is_built_flown_filmed_and_saved(viewer: Viewer, browser: Browser, tmp_path: Path) -> None:
-    browser.use("Save video / stop")
+    browser.press("Save video / stop")
     until(lambda: any("two keyframes" in told for told in browser.told()))
     for azimuth in (0, 40):
         browser.stand(orbit(azimuth, 0))
-        time.sleep(0.1)
-        browser.use("Add keyframe")
+        browser.press("Add keyframe")
         until(lambda a=azimuth: len(viewer.path.keyframes) == 1 + a // 40)  # type: ignore[misc]
-    browser.use("Seconds each", 0.2)
+    browser.set("Seconds each", 0.2)
     until(lambda: viewer.path.seconds == 0.2)
-    browser.use("Play / stop")
-    until(lambda: len(browser.heard("SetCameraPositionMessage", initial=False)) >= 7)
-    last = browser.heard("SetCameraPositionMessage", initial=False)[-1]["position"]
-    np.testing.assert_allclose(last, viewer.path.keyframes[1].position, atol=1e-6)
-    browser.use("Width", 32)
-    browser.use("Height", 32)
-    time.sleep(0.2)
-    browser.use("Save video / stop")
+    browser.press("Play / stop")
+    end = list(viewer.path.keyframes[1].position)
+
+    def flown() -> list[list[float]]:
+        return [m["position"] for m in browser.heard("SetCameraPositionMessage", initial=False)]
+
+    until(lambda: np.allclose(flown()[-1:] or math.inf, end))
+    browser.set("Width", 32)
+    browser.set("Height", 32)
+    browser.press("Save video / stop")
     until(lambda: any("scene-flight.mp4" in told for told in browser.told()))
     assert (tmp_path / "scene-flight.mp4").stat().st_size > 500
-    browser.use("Save path")
+    browser.press("Save path")
     until(lambda: any("camera-path.json" in told for told in browser.told()))
-    browser.use("Clear")
+    browser.press("Clear")
     until(lambda: viewer.path.keyframes == ())
 
 
@@ -219,7 +226,7 @@ def test_colours_follow_the_eye_of_the_visitor() -> None:
             eye = orbit(azimuth, 0).position[0]
             expected = server.pack(splat, eye).rgbs * 255
             until(lambda e=expected: np.abs(viewer._nodes["ball"].rgbs - e).max() < 1.5)  # type: ignore[misc]
-        visitor.use("Colours from here", False)
+        visitor.set("Colours from here", False)
         expected = server.pack(splat).rgbs * 255
         until(lambda: np.abs(viewer._nodes["ball"].rgbs - expected).max() < 1.5)
     finally:

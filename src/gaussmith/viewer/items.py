@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from gaussmith.camera import DEFAULT_RADIUS, Camera, orbit
+from gaussmith.editing import inside_box, merge
 from gaussmith.events import UserError
 from gaussmith.framing import Fit, fit_points, visible_points
-from gaussmith.gaussians import Gaussians, concat
+from gaussmith.gaussians import Gaussians
 from gaussmith.io import load
 from gaussmith.mesh import Mesh
 from gaussmith.preview import PANEL
@@ -106,18 +107,16 @@ def front_camera(where: Fit) -> Camera:
     return orbit(0, 0, DEFAULT_RADIUS / where.scale, target=where.centre)
 
 
-def inside(points: Tensor, box: Box) -> Tensor:
-    """[N] whether points [N,3] lie in the box, its faces included."""
-    low, high = (points.new_tensor(corner) for corner in box)
-    return ((points >= low) & (points <= high)).all(dim=1)
-
-
 def kept(thing: Gaussians | Mesh, look: Look) -> Gaussians | Mesh:
     """What box and opacity leave of an item: Gaussians by their centres, faces whose three corners are inside."""
     if isinstance(thing, Mesh):
-        return thing if look.box is None else _faces_kept(thing, inside(thing.vertices, look.box)[thing.faces].all(1))
+        if look.box is None:
+            return thing
+        low, high = (thing.vertices.new_tensor(corner) for corner in look.box)
+        inside = ((thing.vertices >= low) & (thing.vertices <= high)).all(dim=1)
+        return _faces_kept(thing, inside[thing.faces].all(dim=1))
     keep = thing.finite() & (thing.opacities >= look.min_opacity)
-    return thing.select(keep if look.box is None else keep & inside(thing.means, look.box))
+    return thing.select(keep if look.box is None else keep & inside_box(thing, *look.box))
 
 
 def _faces_kept(mesh: Mesh, keep: Tensor) -> Mesh:
@@ -156,7 +155,7 @@ def picture(items: Sequence[Item], look: Look, camera: Camera) -> Tensor:
     things = [worn(item.thing, look) for item in items if item.name not in look.hidden]
     things = [thing for thing in things if not empty(thing)]
     splats = [thing for thing in things if isinstance(thing, Gaussians)]
-    drawn = [rasterize(_joined(splats), camera)] if splats else []
+    drawn = [rasterize(merge(splats), camera)] if splats else []
     layers = [*drawn, *(_mesh_layer(thing, camera) for thing in things if isinstance(thing, Mesh))]
     ground = torch.tensor(look.background) / 255
     if not layers:
@@ -174,10 +173,3 @@ def _mesh_layer(mesh: Mesh, camera: Camera) -> MeshRender:
     """A mesh in its own colours, or as clay if it has none."""
     plain = mesh.albedo is None and mesh.vertex_colors is None
     return render_mesh(mesh.with_(normals=mesh.vertex_normals()) if plain else mesh, camera, shaded=plain)
-
-
-def _joined(splats: list[Gaussians]) -> Gaussians:
-    """One set of all, the shorter SH padded with zeros."""
-    bands = max(splat.sh.shape[1] for splat in splats)
-    pad = torch.nn.functional.pad
-    return concat([replace(s, sh=pad(s.sh, (0, 0, 0, bands - s.sh.shape[1]))) for s in splats])

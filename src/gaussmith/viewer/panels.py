@@ -176,7 +176,7 @@ def _path_panel(viewer: Viewer, size: Callable[[], tuple[int, int]]) -> None:
     clear.on_click(answered(lambda _: put(replace(viewer.path, keyframes=()))))
     seconds.on_update(answered(lambda _: put(replace(viewer.path, seconds=float(seconds.value)))))
     loop.on_update(answered(lambda _: put(replace(viewer.path, loop=bool(loop.value)))))
-    play.on_click(answered(playing.toggled(lambda client: _fly(client, viewer.path, playing.beat()))))
+    play.on_click(answered(playing.toggled(lambda client: _fly(viewer, client, playing.beat()))))
     export.on_click(answered(filming.toggled(record)))
     save.on_click(answered(lambda _: _listed([exports.save_path(viewer.path, viewer.output)])))
     load.on_upload(answered(loaded))
@@ -216,12 +216,14 @@ class _Task:
         return called
 
 
-def _fly(client: Any, path: CameraPath, beat: Callable[[float], None]) -> None:
-    """Move a visitor's camera along the path, in its time."""
-    poses = path.poses(exports.FPS)
+def _fly(viewer: Viewer, client: Any, beat: Callable[[float], None]) -> None:
+    """Move a visitor's camera along the path, in its time, until the visitor leaves."""
+    poses = viewer.path.poses(exports.FPS)
     begun = time.monotonic()
     for index, pose in enumerate(poses):
         beat(index / len(poses))
+        if client.client_id not in viewer.server.get_clients():
+            return
         with client.atomic():
             client.camera.wxyz, client.camera.position = np.array(pose.wxyz), np.array(pose.position)
             client.camera.fov = math.radians(pose.fov)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gaussmith.editing import keep_most_visible
 from gaussmith.gaussians import Gaussians
 from gaussmith.sh import dc_to_rgb, evaluate
 
@@ -39,7 +40,7 @@ def pack(gaussians: Gaussians, eye: Tensor | None = None, limit: int = MAX_SHOWN
         eye: [3] where the colours are seen from, world units; None gives the colour that does not depend on it.
         limit: most Gaussians to hand over.
     """
-    g = most_visible(gaussians, limit)
+    g = keep_most_visible(gaussians, limit)
     deviation = g.scales.amax(dim=1)
     largest = torch.minimum(deviation.max(), _SPREAD * deviation.median()).clamp_min(1e-30)
     scale = float(largest) / _LARGEST
@@ -56,12 +57,3 @@ def pack(gaussians: Gaussians, eye: Tensor | None = None, limit: int = MAX_SHOWN
         opacities=g.opacities[:, None].numpy(),
         scale=scale,
     )
-
-
-def most_visible(gaussians: Gaussians, limit: int) -> Gaussians:
-    """The `limit` Gaussians with the largest opacity times cross-section, in their order; all if there are fewer."""
-    if len(gaussians) <= limit:
-        return gaussians
-    area = gaussians.log_scales.sum(dim=1) - gaussians.log_scales.amin(dim=1)  # of the two longer axes, logarithm
-    weight = area + torch.nn.functional.logsigmoid(gaussians.opacity_logits)
-    return gaussians.select(weight.topk(limit).indices.sort().values)
