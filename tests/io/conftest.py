@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 import trimesh
 
+from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 
 
@@ -29,3 +32,33 @@ def cube() -> Mesh:
         uv_faces=torch.tensor(inverse.reshape(-1))[torch.tensor(uv_faces)],
         albedo=albedo,
     )
+
+
+@pytest.fixture(scope="session")
+def make_splat():
+    """make_splat(count, degree=0, seed=0, spread=1.0) -> random Gaussians, some colours out of range."""
+
+    def make(count: int, degree: int = 0, seed: int = 0, spread: float = 1.0) -> Gaussians:
+        generator = torch.Generator().manual_seed(seed)
+        draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+        return Gaussians(
+            means=spread * draw(count, 3),
+            log_scales=draw(count, 3) - 4 + math.log(spread),
+            quats=draw(count, 4),
+            opacity_logits=3 * draw(count),
+            sh=0.3 * draw(count, (degree + 1) ** 2, 3),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def angle():
+    """angle(a, b) -> the largest angle in degrees between rotations given as quaternions [N,4] of any length."""
+
+    def largest(a: torch.Tensor, b: torch.Tensor) -> float:
+        a, b = (torch.nn.functional.normalize(q.double(), dim=1) for q in (a, b))
+        apart = torch.minimum((a - b).norm(dim=1), (a + b).norm(dim=1))
+        return float(torch.rad2deg(4 * torch.asin(apart / 2)).max()) if len(a) else 0.0
+
+    return largest

@@ -1,10 +1,13 @@
 """Every parser, given random bytes and damaged files, answers with a valid object or a UserError, in bounded memory."""
 
+import gzip
+import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -53,6 +56,7 @@ f 1//1 3//1 2//1
 ASCII_STL = (
     b"solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex 0 1 0\nendloop\nendfacet\nendsolid\n"
 )
+SPLATS = ["splat.ply", "splat.splat", "splat.spz", "unpacked.spz", "version 4.spz", "splat.glb", "splat.gltf"]
 NUMBERS = st.sampled_from(
     [b"\xff" * 4, b"\0" * 4, b"\0\0\xc0\x7f", b"\xff\xff\xff\x7f", b"nan", b"-1", b"1e999", b"999999999999"]
 )
@@ -69,7 +73,8 @@ def seeds(folder) -> dict[str, list[bytes]]:
         uv_faces=torch.arange(12).reshape(4, 3),
         albedo=torch.rand(4, 4, 3, generator=generator),
     )
-    io.save_gaussians(splat, folder / "splat.ply")
+    for suffix in ("ply", "compressed.ply", "splat", "spz", "glb", "gltf"):
+        io.save_gaussians(splat, folder / f"splat.{suffix}")
     for suffix in ("ply", "stl"):
         io.save_mesh(mesh, folder / f"mesh.{suffix}")
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
@@ -78,13 +83,25 @@ def seeds(folder) -> dict[str, list[bytes]]:
         Image.fromarray(pixels[..., :3]).save(folder / name)
         pictures.append((folder / name).read_bytes())
     return {
-        "splat": [(folder / "splat.ply").read_bytes()],
+        "splat.ply": [(folder / "splat.ply").read_bytes(), (folder / "splat.compressed.ply").read_bytes()],
+        **{f"splat.{kind}": [(folder / f"splat.{kind}").read_bytes()] for kind in ("splat", "spz", "glb", "gltf")},
+        "unpacked.spz": [gzip.decompress((folder / "splat.spz").read_bytes())],
+        "version 4.spz": [version_4(gzip.decompress((folder / "splat.spz").read_bytes()), [9, 1, 3, 3, 4, 9])],
         "ply": [(folder / "mesh.ply").read_bytes(), ASCII_PLY],
         "stl": [(folder / "mesh.stl").read_bytes(), ASCII_STL],
         "obj": [OBJ],
         "glb": [encode_glb(mesh), encode_glb(Mesh(mesh.vertices, mesh.faces, vertex_colors=mesh.vertices))],
         "image": [*pictures, encode_png(pixels)],
     }
+
+
+def version_4(body: bytes, widths: list[int]) -> bytes:
+    """SPZ version 4 of the unpacked bytes of version 3: a zstd stream for each parameter of the 5 Gaussians."""
+    stops = 16 + 5 * np.cumsum(widths)
+    parts = [body[stop - 5 * width : stop] for stop, width in zip(stops, widths)]
+    packed = [zstandard.compress(part) for part in parts]
+    table = b"".join(struct.pack("<QQ", len(p), len(part)) for p, part in zip(packed, parts))
+    return body[:4] + b"\x04\0\0\0" + body[8:15] + struct.pack("<BI12x", len(parts), 32) + table + b"".join(packed)
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +129,9 @@ def damaged(data: st.DataObject, file: bytes) -> bytes:
 
 def check(kind: str, file: bytes, folder) -> None:
     """Read `file` as `kind`: what comes back is valid, and the memory used stays bounded."""
-    path = folder / f"f.{ {'splat': 'ply', 'image': 'png'}.get(kind, kind) }"
-    path.write_bytes(file)
-    reader = {"splat": io.load_gaussians, "image": io.load_image}.get(kind, io.load_mesh)
+    path = folder / f"f.{ {'image': 'png'}.get(kind, kind.rpartition('.')[2]) }"
+    path.write_bytes(gzip.compress(file) if kind == "unpacked.spz" else file)
+    reader = io.load_image if kind == "image" else io.load_gaussians if kind in SPLATS else io.load_mesh
     tracemalloc.start()
     try:
         result = reader(path)
@@ -144,14 +161,22 @@ def check(kind: str, file: bytes, folder) -> None:
         assert 0 <= result.min() <= result.max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["splat", "ply", "stl", "obj", "glb", "image"])
-class TestParsers:
-    @SETTINGS
-    @given(data=st.data())
-    def test_damaged_files(self, kind, tmp_path, corpus, data):
-        check(kind, damaged(data, data.draw(st.sampled_from(corpus[kind]))), tmp_path)
+@pytest.mark.parametrize("kind", ["ply", "stl", "obj", "glb", "image"])
+@SETTINGS
+@given(data=st.data())
+def test_damaged_files(kind, tmp_path, corpus, data):
+    check(kind, damaged(data, data.draw(st.sampled_from(corpus[kind]))), tmp_path)
 
-    @settings(SETTINGS, max_examples=40)
-    @given(tail=st.binary(max_size=200), start=st.integers(0, 40))
-    def test_random_bytes(self, kind, tmp_path, corpus, tail, start):
-        check(kind, corpus[kind][0][:start] + tail or b"\0", tmp_path)
+
+@pytest.mark.parametrize("kind", SPLATS)
+@settings(SETTINGS, max_examples=50)
+@given(data=st.data())
+def test_damaged_splats(kind, tmp_path, corpus, data):
+    check(kind, damaged(data, data.draw(st.sampled_from(corpus[kind]))), tmp_path)
+
+
+@pytest.mark.parametrize("kind", [*SPLATS, "ply", "stl", "obj", "glb", "image"])
+@settings(SETTINGS, max_examples=25)
+@given(tail=st.binary(max_size=200), start=st.integers(0, 40))
+def test_random_bytes(kind, tmp_path, corpus, tail, start):
+    check(kind, corpus[kind][0][:start] + tail or b"\0", tmp_path)

@@ -65,6 +65,17 @@ def logits(alpha: np.ndarray) -> np.ndarray:
     return np.log(clipped / (1 - clipped))
 
 
+def finite_logits(values: np.ndarray) -> np.ndarray:
+    """The same with infinite logits as `logits` has them; NaN stays."""
+    most = np.log((1 - _MIN_ALPHA) / _MIN_ALPHA)
+    return np.where(np.isinf(values), np.copysign(most, values), values)
+
+
+def finite_log(log_scales: np.ndarray) -> np.ndarray:
+    """The same with the logarithm of 0 replaced by that of MIN_SCALE; other numbers that are not finite stay."""
+    return np.where(log_scales == -np.inf, np.log(MIN_SCALE), log_scales)
+
+
 def to_unorm(values: np.ndarray, bits: int) -> np.ndarray:
     """Integers of numbers in [0,1] (others are clamped), rounded: decoded they are within 1 / (2 (2^bits - 1))."""
     top = (1 << bits) - 1

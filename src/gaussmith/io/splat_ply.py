@@ -51,7 +51,8 @@ def save_splat_ply(gaussians: Gaussians, path: str | Path) -> None:
 def load_splat_ply(path: str | Path) -> Gaussians:
     """Read a 3DGS PLY of any byte order or ascii, plain or compressed (see `compressed_ply`).
 
-    Properties beyond the layout are ignored, normals are optional.
+    Properties beyond the layout are ignored, normals are optional. Infinite logits (opacities of exactly 0 or 1, as
+    programs write that convert from bytes) and scales of exactly 0 are brought to the nearest sensible number.
 
     Raises:
         UserError: not a PLY, not a splat (a property is missing), truncated, or values that are not finite.
@@ -78,9 +79,9 @@ def load_splat_ply(path: str | Path) -> Gaussians:
     return packing.build(
         path,
         means=_stacked(columns, _XYZ),
-        log_scales=_stacked(columns, _SCALE),
+        log_scales=packing.finite_log(_stacked(columns, _SCALE)),
         quats=_stacked(columns, _ROT),
-        opacity_logits=_stacked(columns, ["opacity"])[:, 0],
+        opacity_logits=packing.finite_logits(_stacked(columns, ["opacity"])[:, 0]),
         sh=np.concatenate([_stacked(columns, _DC)[:, None], rest.transpose(0, 2, 1)], axis=1),
     )
 

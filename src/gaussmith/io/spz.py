@@ -33,7 +33,8 @@ _HEADER_4 = 32
 _PARTS = ("positions", "alphas", "colors", "scales", "rotations", "sh")
 _COEFFICIENTS = (0, 3, 8, 15, 24)  # above degree 0, by degree; the 9 of degree 4 are dropped on reading
 _COLOR = 0.15
-_MAX_RATIO = 1100  # deflate packs no more than 1032:1, and zstd does so only with files made to fill the memory
+# A file may unpack to 100 times its bytes, ten times what splats do, or to 16 MB: not to fill the memory from little.
+_MAX_RATIO, _ALWAYS_ALLOWED = 100, 16 << 20
 _FIXED = 1 << 23  # positions are from minus this to just below it, in steps
 _STEPS_PER_SCALE = 16
 
@@ -113,7 +114,7 @@ def _parse_header(head: bytes, versions: range, packed: int, path: str | Path) -
     if degree >= len(_COEFFICIENTS) or bits > 24:
         raise UserError(f"cannot read {path}: SPZ with SH degree {degree} and {bits} fractional bits makes no sense")
     size = sum(_sizes(version, count, degree))
-    if count > packing.MAX_GAUSSIANS or size > min(MAX_BYTES, _MAX_RATIO * packed):
+    if count > packing.MAX_GAUSSIANS or size > min(MAX_BYTES, max(_ALWAYS_ALLOWED, _MAX_RATIO * packed)):
         raise packing.too_many(path, count)
     return version, count, degree, bits, last
 
