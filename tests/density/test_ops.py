@@ -5,7 +5,23 @@ import math
 import pytest
 import torch
 
-from gaussmith.density.ops import MAX_SCALE, MIN_SCALE, clone, follow, prune, repair, reset_opacity, split, top
+from gaussmith.density.ops import (
+    MAX_SCALE,
+    MIN_SCALE,
+    bounded,
+    clone,
+    follow,
+    near,
+    normal,
+    prune,
+    repair,
+    reset_opacity,
+    sample,
+    screen_gradient,
+    split,
+    top,
+    trim,
+)  # fmt: skip
 from gaussmith.gaussians import Gaussians, logit
 
 
@@ -137,3 +153,68 @@ def test_follow_is_the_composition_of_two_moves():
     source = follow(first, second)
     assert source.tolist() == [0, 2, 4, -1, -1] and continues(after, source, before)
     assert follow(torch.zeros(0, dtype=torch.int64), torch.tensor([-1])).tolist() == [-1]
+
+
+def test_trim_keeps_the_most_opaque_and_any_of_equals():
+    before = random_gaussians(200)
+    after, source = trim(before, 50, torch.Generator().manual_seed(0))
+    assert source.tolist() == before.opacity_logits.topk(50).indices.sort().values.tolist()
+    assert continues(after, source, before)
+    before.opacity_logits.fill_(0.1)
+    chosen = trim(before, 50, torch.Generator().manual_seed(0))[1]
+    assert chosen.tolist() == sorted(chosen.tolist()) and 75 < float(chosen.double().mean()) < 125  # not the first 50
+    before.opacity_logits[:150] = math.nan
+    assert int(trim(before, 50, torch.Generator())[1].min()) == 150
+
+
+def test_sample_draws_in_proportion_and_never_a_zero():
+    weights = torch.tensor([0.0, 1.0, 0.0, 3.0, 0.0])
+    rows = sample(weights, 40_000, torch.Generator().manual_seed(0))
+    share = torch.bincount(rows, minlength=5) / 40_000
+    assert share[[0, 2, 4]].tolist() == [0, 0, 0]
+    assert float(share[3]) == pytest.approx(0.75, abs=0.01)  # standard error 0.002
+    assert torch.equal(rows, sample(weights, 40_000, torch.Generator().manual_seed(0)))
+
+
+def test_near_is_a_distance_to_any_place():
+    g = torch.Generator().manual_seed(0)
+    points, places = torch.randn(300, 3, generator=g), torch.randn(7, 3, generator=g)
+    expected = [any(math.dist(p, c) < 0.7 for c in places.tolist()) for p in points.tolist()]
+    assert near(points, places, 0.7).tolist() == expected and any(expected) and not all(expected)
+    points[0] = math.nan
+    assert not bool(near(points, places, 1e9)[0]) and len(near(points[:0], places, 1.0)) == 0
+    assert not bool(near(points, places[:0], 1.0).any())
+
+
+def test_screen_gradient_is_in_device_units_and_skips_what_is_not_there():
+    gradient = torch.tensor([[[0.1, 0.0], [0.0, 0.2], [5.0, 5.0], [math.inf, 0.0], [1.0, 1.0]]])
+    norms, counts = screen_gradient(gradient, torch.tensor([[3.0, 1.0, 0.0, 2.0, math.nan]]), 200, 100, factor=2.0)
+    assert norms[0].tolist() == pytest.approx([20.0, 20.0, 0.0, 0.0, 0.0])
+    assert counts[0].tolist() == [True, True, False, False, False]
+
+
+def test_normal_follows_the_generator():
+    like = torch.zeros(2)
+    first, again = (normal(1000, like, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, again) and first.shape == (1000, 3)
+    assert abs(float(first.mean())) < 0.1 and float(first.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_repair_in_another_unit_is_repair_of_the_smaller_world():
+    before = random_gaussians(6)
+    before.log_scales[0] = torch.tensor([200.0, -200.0, 0.0])
+    before.log_scales[1, 0] = math.nan
+    larger = Gaussians(**{**before.tensors(), "means": 8 * before.means, "log_scales": before.log_scales + math.log(8)})
+    one, other = repair(before).gaussians, repair(larger, 8.0).gaussians
+    torch.testing.assert_close(one.scales * 8, other.scales)
+
+
+def test_bounded_brings_back_what_is_finite_and_leaves_the_rest_to_repair():
+    before = random_gaussians(5)
+    before.log_scales[0] = torch.tensor([200.0, -200.0, 0.0])
+    before.opacity_logits[1], before.opacity_logits[2], before.log_scales[3, 1] = 80, math.nan, math.inf
+    after = bounded(before)
+    torch.testing.assert_close(after.scales[0], torch.tensor([MAX_SCALE, MIN_SCALE, 1.0]))
+    assert float(after.opacity_logits[1]) == 15 and float(after.log_scales[3, 1]) == math.inf
+    fixed = repair(after)
+    assert fixed.source.tolist() == [0, 1, -1, -1, 4] and fixed.mended == 2

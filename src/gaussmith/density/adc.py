@@ -20,6 +20,7 @@ from torch.nn.functional import pad
 from gaussmith.density.base import Change
 from gaussmith.density.ops import (
     USUAL_EXTENT,
+    bounded,
     clone,
     follow,
     near,
@@ -49,9 +50,10 @@ class Config:
         absolute: judge by the sum of absolute gradients of the pixels, which do not cancel (AbsGS, Ye et al. 2024).
         dense_share: Gaussians whose largest scale is at most this share of the extent are cloned, larger ones split.
         min_opacity: fainter Gaussians are dropped.
-        max_share: Gaussians with a larger scale than this share of the extent are dropped, once `reset_every` is over.
+        max_share: Gaussians with a larger scale than this share of the extent are too large once `reset_every` is over;
         max_radius: so are those whose radius on the screen was more than this share of the picture's longer side (the
-            paper's 20 pixels were of about 1,000).
+            paper's 20 pixels were of about 1,000: 0.02).
+        prune_large: whether what is too large is dropped, as in the paper, or split before all others (ours).
         reset_every: steps from one lowering of the opacities to the next, 0 for none; at most a fifth of the run.
         reset_opacity: what they are lowered to.
         recovery: steps of density control that follow every lowering, or it is left out (ours).
@@ -70,7 +72,8 @@ class Config:
     dense_share: float = 0.01
     min_opacity: float = 0.005
     max_share: float = 0.1
-    max_radius: float = 0.02
+    max_radius: float = 0.15
+    prune_large: bool = False
     reset_every: int = 3000
     reset_opacity: float = 0.01
     recovery: int = 1000
@@ -86,6 +89,24 @@ class _Statistics:
     gradient: Tensor
     views: Tensor
     radius: Tensor
+
+    def select(self, mask: Tensor) -> _Statistics:
+        return _Statistics(self.gradient[mask], self.views[mask], self.radius[mask])
+
+
+@dataclass
+class _Work:
+    """The set at a step while moves are made on it, with its source, its statistics and what was done."""
+
+    step: int
+    gaussians: Gaussians
+    source: Tensor
+    seen: _Statistics
+    counts: dict[str, int]
+
+    def follow(self, gaussians: Gaussians, source: Tensor) -> None:
+        """Take the result of a move."""
+        self.gaussians, self.source = gaussians, follow(self.source, source)
 
 
 class ADC:
@@ -139,21 +160,22 @@ class ADC:
             self._seen = None
             kept, source = trim(gaussians, self.config.max_count, generator)
             return Change(kept, source, counts={"trimmed": len(gaussians) - len(kept)})
-        seen, self._seen = self._seen, None
-        if seen is not None and len(seen.views) != len(gaussians):
+        zero = torch.zeros_like(gaussians.opacity_logits)
+        seen, self._seen = self._seen or _Statistics(zero, zero, zero), None
+        if len(seen.views) != len(gaussians):
             raise ValueError(f"{len(gaussians)} Gaussians where {len(seen.views)} were observed")
-        current, source, seen, counts = self._pruned(step, gaussians, seen)
-        self._first_count = self._first_count or len(current)
-        if seen is not None and not self._recovering(step):
-            current, source, counts = self._grown(step, current, source, seen, counts, generator)
-        if len(current) > self.config.max_count:
-            before = len(current)
-            current, moved = trim(current, self.config.max_count, generator)
-            source, counts["trimmed"] = follow(source, moved), before - len(current)
+        work = _Work(step, gaussians, torch.arange(len(gaussians), device=zero.device), seen, {})
+        self._prune(work)
+        self._first_count = self._first_count or len(work.gaussians)
+        if not self._recovering(step):
+            self._grow(work, generator)
+        if len(work.gaussians) > self.config.max_count:
+            work.counts["trimmed"] = len(work.gaussians) - self.config.max_count
+            work.follow(*trim(work.gaussians, self.config.max_count, generator))
         if step not in self.resets:
-            return Change(current, source, counts=counts)
-        lowered = reset_opacity(current, self.config.reset_opacity)
-        return Change(lowered, source, forget=("opacity_logits",), counts={**counts, "opacity_resets": 1})
+            return Change(work.gaussians, work.source, counts=work.counts)
+        lowered = reset_opacity(work.gaussians, self.config.reset_opacity)
+        return Change(lowered, work.source, ("opacity_logits",), {**work.counts, "opacity_resets": 1})
 
     def chosen(self) -> dict[str, float]:
         """For the report: the gradient that was needed to grow, the last time that any did."""
@@ -192,50 +214,49 @@ class ADC:
     def _recovering(self, step: int) -> bool:
         return any(reset < step < reset + self.config.pause for reset in self.resets)
 
-    def _pruned(
-        self, step: int, gaussians: Gaussians, seen: _Statistics | None
-    ) -> tuple[Gaussians, Tensor, _Statistics | None, dict[str, int]]:
-        """Mended, without what is faint, too large or at a camera; its source, its statistics and what was done."""
-        config, placed = self.config, gaussians.means.detach().isfinite().all(dim=1)
-        fixed = repair(gaussians, self.extent / USUAL_EXTENT)
-        current = fixed.gaussians
-        seen = None if seen is None else _Statistics(*(t[placed] for t in vars(seen).values()))
-        faint = current.opacities < config.min_opacity
-        large = at_camera = torch.zeros_like(faint)
-        if step > self._reset_every > 0:
-            large = current.scales.amax(dim=1) > config.max_share * self.extent
-            large = large if seen is None else large | (seen.radius > config.max_radius)
+    def _prune(self, work: _Work) -> None:
+        """Mend the set; drop what is faint, at a camera or, if so configured, too large."""
+        config, unit = self.config, self.extent / USUAL_EXTENT
+        placed = work.gaussians.means.detach().isfinite().all(dim=1)
+        fixed = repair(bounded(work.gaussians, unit), unit)
+        work.gaussians, work.source, work.seen = fixed.gaussians, fixed.source, work.seen.select(placed)
+        faint = fixed.gaussians.opacities < config.min_opacity
+        at_camera = torch.zeros_like(faint)
         if self.cameras is not None:
-            at_camera = near(current.means, self.cameras.to(current.means), config.near_share * self.extent)
-        keep = ~(faint | large | at_camera) | top(current.opacities, config.min_count)
-        gone = ~keep
-        counts = {
-            "pruned_faint": int((gone & faint).sum()), "pruned_large": int((gone & large & ~faint).sum()),
-            "pruned_at_camera": int((gone & ~large & ~faint).sum()),
-            "mended": fixed.mended, "removed": fixed.removed,
+            places = self.cameras.to(fixed.gaussians.means)
+            at_camera = near(fixed.gaussians.means, places, config.near_share * self.extent)
+        large = self._large(work) & config.prune_large
+        gone = (faint | at_camera | large) & ~top(fixed.gaussians.opacities, config.min_count)
+        work.counts |= {
+            "mended": fixed.mended, "removed": fixed.removed, "pruned_faint": int((gone & faint).sum()),
+            "pruned_at_camera": int((gone & at_camera & ~faint).sum()),
+            "pruned_large": int((gone & large & ~faint & ~at_camera).sum()),
         }  # fmt: skip
-        current, moved = prune(current, keep)
-        seen = None if seen is None else _Statistics(*(t[keep] for t in vars(seen).values()))
-        return current, follow(fixed.source, moved), seen, counts
+        work.follow(*prune(work.gaussians, ~gone))
+        work.seen = work.seen.select(~gone)
 
-    def _grown(
-        self, step: int, current: Gaussians, source: Tensor, seen: _Statistics, counts: dict[str, int],
-        generator: torch.Generator,
-    ) -> tuple[Gaussians, Tensor, dict[str, int]]:  # fmt: skip
-        """The set with clones and parts of those that pull hardest."""
-        config, mean = self.config, seen.gradient / seen.views.clamp_min(1)
-        # Cloning and splitting in two each add one Gaussian.
+    def _grow(self, work: _Work, generator: torch.Generator) -> None:
+        """Clone or split those that pull hardest, after those that are too large."""
+        config, mean = self.config, work.seen.gradient / work.seen.views.clamp_min(1)
         if config.gradient is None:
-            least, room = config.least_gradient, self.planned(step) - len(current)
+            least, most = config.least_gradient, self.planned(work.step)
         else:
-            least, room = config.gradient, config.max_count - len(current)
-        grow = (mean > least) & top(mean, room)
-        if not bool(grow.any()):
-            return current, source, {**counts, "cloned": 0, "split": 0}
-        self._chosen = float(mean[grow].min())
-        small = current.scales.amax(dim=1) <= config.dense_share * self.extent
-        cloned, divided = int((grow & small).sum()), int((grow & ~small).sum())
-        current, moved = clone(current, grow & small)
-        source = follow(source, moved)
-        current, moved = split(current, pad(grow & ~small, (0, cloned)), generator)
-        return current, follow(source, moved), {**counts, "cloned": cloned, "split": divided}
+            least, most = config.gradient, config.max_count
+        large = self._large(work)
+        # Cloning and splitting in two each add one Gaussian.
+        grow = ((mean > least) | large) & top(mean.masked_fill(large, torch.inf), most - len(mean))
+        if bool((grow & ~large).any()):
+            self._chosen = float(mean[grow & ~large].min())
+        parted = grow & (large | (work.gaussians.scales.amax(dim=1) > config.dense_share * self.extent))
+        copied = grow & ~parted
+        cloned = int(copied.sum())
+        work.counts |= {"cloned": cloned, "split": int(parted.sum()), "split_large": int((grow & large).sum())}
+        work.follow(*clone(work.gaussians, copied))
+        work.follow(*split(work.gaussians, pad(parted, (0, cloned)), generator))
+
+    def _large(self, work: _Work) -> Tensor:
+        """[N] who covers too much of the world or of a picture, once the first lowering is due."""
+        if not work.step > self._reset_every > 0:
+            return torch.zeros_like(work.seen.radius, dtype=torch.bool)
+        in_world = work.gaussians.scales.amax(dim=1) > self.config.max_share * self.extent
+        return in_world | (work.seen.radius > self.config.max_radius)

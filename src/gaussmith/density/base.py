@@ -49,6 +49,10 @@ class DensityControl(Protocol):
         """The change after optimiser step 1, 2, ..., at these learning rates; None where nothing changes."""
         ...
 
+    def chosen(self) -> dict[str, float]:
+        """Figures that no setting gave but the control found, for the report."""
+        ...
+
     def state(self) -> dict[str, Tensor]:
         """All that a checkpoint needs."""
         ...

@@ -152,6 +152,22 @@ def screen_gradient(
     return torch.where(drawn, (means2d_grad.detach() * scale).norm(dim=-1), 0.0), drawn
 
 
+def bounded(gaussians: Gaussians, unit: float = 1.0) -> Gaussians:
+    """Finite scales and opacities within the bounds of `repair`.
+
+    Long training takes many a thin or opaque Gaussian there in good health: brought back first, it need not be mended,
+    and its optimiser state stays.
+    """
+
+    def within(values: Tensor, least: float, most: float) -> Tensor:
+        return torch.where(values.isfinite(), values.clamp(least, most), values)
+
+    old = gaussians.detach()
+    log_scales = within(old.log_scales, math.log(MIN_SCALE * unit), math.log(MAX_SCALE * unit))
+    logits = within(old.opacity_logits, -_MAX_LOGIT, _MAX_LOGIT)
+    return Gaussians(**{**old.tensors(), "log_scales": log_scales, "opacity_logits": logits})
+
+
 def repair(gaussians: Gaussians, unit: float = 1.0) -> Repaired:
     """Make every parameter finite and usable, and say how many Gaussians that took.
 
