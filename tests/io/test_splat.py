@@ -61,6 +61,7 @@ def test_scales_of_zero_are_read(tmp_path):
         (struct.pack("<6f8B", 1, 2, 3, -1, 1, 1, *range(8)), "negative scale"),
         (struct.pack("<6f8B", 1, float("nan"), 3, 1, 1, 1, *range(8)), "not a finite number"),
         (struct.pack("<6f8B", 1, 2, 3, float("nan"), 1, 1, *range(8)), "not a finite number"),
+        (bytes(12) + b"\1\0\x80\x7f" + bytes(16), "not a finite number"),  # a signalling NaN
         (struct.pack("<6f8B", 1, 2, 3, 1, float("inf"), 1, *range(8)), "not a finite number"),
         (struct.pack("<6f8B", 1, 2, 3, 1, 3e38, 1, *range(8)), "scale of exp"),
         (b"x" * 31, "31 bytes are no whole number"),

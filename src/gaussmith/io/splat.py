@@ -54,7 +54,8 @@ def load_splat(path: str | Path) -> Gaussians:
         raise UserError(f"cannot read {path}: {len(data):,} bytes are no whole number of Gaussians of 32, so it is no "
                         ".splat file or is truncated")  # fmt: skip
     rows = np.frombuffer(data, _ROW)
-    scale = rows["scale"].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN is refused below
+        scale = rows["scale"].astype(np.float64)
     if (scale < 0).any():
         raise UserError(f"cannot read {path}: a Gaussian has a negative scale, so it is no .splat file or is damaged")
     rgba = rows["rgba"] / 255.0
