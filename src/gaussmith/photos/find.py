@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 from gaussmith.capture import Capture
-from gaussmith.events import OnEvent, UserError, ignore
+from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.io.colmap import is_colmap, load_colmap
-from gaussmith.io.photo_files import SUFFIXES
+from gaussmith.io.photo_files import SUFFIXES, find_mask
 from gaussmith.io.transforms import NAMES, find_transforms, load_transforms
 from gaussmith.photos.sfm import structure_from_motion
 from gaussmith.photos.video import VIDEO_SUFFIXES, take_frames
@@ -33,7 +33,8 @@ def open_capture(
     Args:
         path: the folder of a COLMAP model, a transforms.json or its folder, a folder of photos, or a video; tried in
             this order.
-        masks: a folder of masks, named as the photos are; what is dark there does not belong to the object.
+        masks: a folder of masks, named as the photos are; what is dark there does not belong to the object. By default
+            the folder `masks` beside the photos, if there.
         on_event: told of the stages of structure from motion, and of what is left out.
         work: where structure from motion and the frames of a video are kept, to be found again if the photos are the
             same; by default a temporary folder that goes with the process.
@@ -53,9 +54,8 @@ def open_capture(
     if find_transforms(path) is not None:
         return load_transforms(path, masks, on_event)
     folder, names = find_photos(path)
-    return structure_from_motion(
-        folder, names, masks=None if masks is None else Path(masks), work=_work(work), on_event=on_event
-    )
+    beside = _masks(path / "masks" if masks is None else Path(masks), names, on_event, required=masks is not None)
+    return structure_from_motion(folder, names, masks=beside, work=_work(work), on_event=on_event)
 
 
 def find_photos(folder: Path) -> tuple[Path, list[str]]:
@@ -101,6 +101,19 @@ def _of_file(path: Path, masks: str | Path | None, on_event: OnEvent, work: str 
     if suffix in (".bin", ".txt"):
         raise UserError(f"{path} is a file of a COLMAP model at best; name the folder that holds it")
     raise UserError(f"{path} is none of these: {_KINDS} ({' or '.join(NAMES)})")
+
+
+def _masks(folder: Path, names: list[str], on_event: OnEvent, required: bool) -> dict[str, Path]:
+    """The masks of those photos that have one there."""
+    found = {name: mask for name in names if (mask := find_mask(folder, name)) is not None}
+    if required and not found:
+        raise UserError(f"no mask in {folder} belongs to a photo; the mask of {names[0]} is called {names[0]}.png")
+    if found and len(found) < len(names):
+        lacking = next(name for name in names if name not in found)
+        on_event(
+            Warned(f"{len(names) - len(found)} of {len(names)} photos have no mask in {folder}, the first is {lacking}")
+        )
+    return found
 
 
 def _with_suffix(folder: Path, suffixes: set[str]) -> list[str]:

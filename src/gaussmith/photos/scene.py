@@ -5,7 +5,7 @@ World: right-handed, +Y up, the first camera looks along -Z; see `frame` for ori
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from gaussmith.camera import Camera
 from gaussmith.capture import Capture, Lens, Photo
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, Step, UserError, Warned, ignore
 from gaussmith.io.image import load_image_and_size, picture_size
 from gaussmith.io.photo_files import pose_fault
 from gaussmith.lens import is_pinhole, pinhole_matrix, scaled
 from gaussmith.photos.frame import Similarity, scene_extent, scene_frame
+from gaussmith.photos.stage import timed
 from gaussmith.photos.undistort import pinhole_of, undistort
 
 MAX_SIDE = 1600  # pixels; the field's usual limit (3DGS reduces wider pictures to it)
@@ -102,37 +103,36 @@ def load_scene(
         raise ValueError(f"downscale must be 1 or more, got {downscale}")
     if len(capture.photos) < 2:
         raise UserError(f"{capture.source} has only one photo; a scene needs photos from several places")
-    started = time.perf_counter()
-    on_event(StageStarted("photos", len(capture.photos)))
     plans = [_plan(photo, downscale, max_side) for photo in sorted(capture.photos, key=lambda p: p.name)]
     _require_room(plans, downscale)
     c2w = torch.stack([plan.photo.c2w for plan in plans]).double()
     points, colors = _finite(capture.points.double(), capture.colors.float())
-    to_input, inward = _frame(c2w, points)
-    to_scene = to_input.inverse()
+    to_scene, inward = scene_frame(c2w, points)
     poses = to_scene.poses(c2w)
-    views = []
-    for i, plan in enumerate(plans):
-        views.append(_view(plan, poses[i].float()))
-        on_event(Step("photos", i + 1))
-    if all(view.alpha is not None and not view.alpha.any() for view in views):
-        raise UserError(
-            f"the masks of {capture.source} leave nothing of any photo; what belongs to the object is white"
-        )
     points = to_scene.points(points).float()
     near = points.norm(dim=-1) <= FURTHEST_POINT
     if len(points) > 0 and float(near.float().mean()) < 0.5:
         on_event(Warned("most points lie very far from the cameras; cameras and points may be of different models"))
-    scene = Scene(
-        tuple(views), points[near], colors[near], to_input, scene_extent(poses[:, :3, 3]), inward, capture.source
+    return Scene(
+        views=_views(plans, poses.float(), capture.source, on_event),
+        points=points[near],
+        colors=colors[near],
+        to_input=to_scene.inverse(),
+        extent=scene_extent(poses[:, :3, 3]),
+        inward=inward,
+        source=capture.source,
     )
-    on_event(StageFinished("photos", time.perf_counter() - started, {"points": float(len(scene.points))}))
-    return scene
 
 
-def _frame(c2w: Tensor, points: Tensor) -> tuple[Similarity, bool]:
-    to_scene, inward = scene_frame(c2w, points)
-    return to_scene.inverse(), inward
+def _views(plans: list[_Plan], poses: Tensor, source: str, on_event: OnEvent) -> tuple[View, ...]:
+    views = []
+    with timed("photos", len(plans), on_event):
+        for i, plan in enumerate(plans):
+            views.append(_view(plan, poses[i]))
+            on_event(Step("photos", i + 1))
+    if all(view.alpha is not None and not view.alpha.any() for view in views):
+        raise UserError(f"the masks of {source} leave nothing of any photo; what belongs to the object must be white")
+    return tuple(views)
 
 
 def _finite(points: Tensor, colors: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,7 +177,7 @@ def _require_room(plans: list[_Plan], downscale: float | None) -> None:
         factor = (needed / MAX_BYTES) ** 0.5 * (downscale or _reduction(plans))
         raise UserError(
             f"the {len(plans)} photos take {needed / 1e9:.1f} GB, more than {MAX_BYTES / 1e9:.1f}; reduce them with "
-            f"--downscale {int(10 * factor + 1) / 10:g}, or give fewer"
+            f"--downscale {math.ceil(factor)}, or give fewer"
         )
 
 

@@ -11,20 +11,18 @@ import hashlib
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gaussmith.capture import Capture
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, Step, UserError, Warned, ignore
 from gaussmith.io.atomic import write_bytes
 from gaussmith.io.colmap import load_colmap
-from gaussmith.io.photo_files import find_mask
 from gaussmith.io.source import read_bytes
-from gaussmith.photos.stage import Staged, stage_photos
+from gaussmith.photos.stage import Staged, stage_photos, timed
 
 EXHAUSTIVE = 60  # photos; up to here every pair is matched
 FEATURES = 8192  # a photo at most (COLMAP's own limit)
@@ -44,7 +42,7 @@ def structure_from_motion(
     names: list[str],
     *,
     work: Path,
-    masks: Path | None = None,
+    masks: Mapping[str, Path] | None = None,
     ordered: bool = False,
     on_event: OnEvent = ignore,
 ) -> Capture:
@@ -56,7 +54,7 @@ def structure_from_motion(
     Args:
         folder, names: the photos.
         work: a folder of its own for the model; if it holds that of these very photos, nothing is done again.
-        masks: a folder of masks; photos without one count whole.
+        masks: the masks of photos that have one, by the photo's name.
         ordered: whether neighbours in `names` are neighbours in time, as the frames of a video are.
         on_event: told of the stages, and of photos that could not be placed.
 
@@ -65,17 +63,17 @@ def structure_from_motion(
     """
     if len(names) < _LEAST:
         raise UserError(f"there are only {len(names)} photos in {folder}; {_ADVICE}")
+    masks = {} if masks is None else masks
     key = _key(folder, names, masks)
-    if not _is_kept(work, key):
+    capture = _kept(work, key, folder)
+    if capture is None:
         _require_pycolmap()
         staged = stage_photos(folder, names, masks, _emptied(work / "staged"), on_event)
         _reconstruct(staged, work, ordered or len(names) > EXHAUSTIVE, on_event)
         shutil.rmtree(work / "staged")
         write_bytes(work / "model.json", json.dumps(key).encode())
-    capture = load_colmap(work / "model", images=folder)
-    photos = [
-        replace(p, upright=True, mask=None if masks is None else find_mask(masks, p.name)) for p in capture.photos
-    ]
+        capture = load_colmap(work / "model", images=folder)
+    photos = [replace(photo, upright=True, mask=masks.get(photo.name)) for photo in capture.photos]
     _tell_missing(names, {photo.name for photo in photos}, on_event)
     return replace(capture, photos=tuple(photos), source=f"{len(photos)} photos in {folder}")
 
@@ -119,7 +117,7 @@ def _features(pycolmap: Any, staged: list[Staged], place: Path, database: Path, 
         pycolmap.import_images(database, place / "photos", pycolmap.CameraMode.SINGLE, files, reader)
     reader.camera_params = ""
     files = [photo.file for photo in staged]
-    with _stage("features", len(files), on_event):
+    with timed("features", len(files), on_event):
         for i in range(0, len(files), _PHOTOS):
             pycolmap.extract_features(
                 database, place / "photos", files[i : i + _PHOTOS], reader_options=reader, extraction_options=options,
@@ -146,7 +144,7 @@ def _matches(
     checking.ransac.random_seed = _SEED
     listed = pycolmap.ImportedPairingOptions()
     listed.match_list_path = place / "pairs.txt"
-    with _stage("matches", len(pairs), on_event):
+    with timed("matches", len(pairs), on_event):
         for i in range(0, len(pairs), _PAIRS):
             some = pairs[i : i + _PAIRS]
             listed.match_list_path.write_text("".join(f"{staged[a].file} {staged[b].file}\n" for a, b in some))
@@ -168,29 +166,31 @@ def _map(pycolmap: Any, count: int, place: Path, database: Path, on_event: OnEve
         placed = min(placed + 1, count)
         on_event(Step("camera poses", placed))
 
-    with _stage("camera poses", count, on_event):
+    with timed("camera poses", count, on_event):
         found = pycolmap.incremental_mapping(
             database, place / "photos", _emptied(place / "models"), options, next_image_callback=told
         )
     return [found[i] for i in sorted(found)]
 
 
-def _key(folder: Path, names: list[str], masks: Path | None) -> dict[str, Any]:
+def _key(folder: Path, names: list[str], masks: Mapping[str, Path]) -> dict[str, Any]:
     """What decides the result: names and contents of photos and masks."""
     digest = hashlib.sha256()
     for name in names:
-        mask = None if masks is None else find_mask(masks, name)
-        digest.update(name.encode(errors="surrogateescape"))
-        for path in (folder / name, *([] if mask is None else [mask])):
+        digest.update(f"{len(name)} {name} {name in masks}".encode(errors="surrogateescape"))
+        for path in (folder / name, *([masks[name]] if name in masks else [])):
             digest.update(hashlib.sha256(read_bytes(path)).digest())
     return {"version": _VERSION, "photos": digest.hexdigest()}
 
 
-def _is_kept(work: Path, key: dict[str, Any]) -> bool:
+def _kept(work: Path, key: dict[str, Any], folder: Path) -> Capture | None:
+    """The capture of an earlier run with the same photos; None if there is none, or it is damaged."""
     try:
-        return json.loads(read_bytes(work / "model.json", 1 << 16)) == key and (work / "model").is_dir()
+        if json.loads(read_bytes(work / "model.json", 1 << 16)) != key:
+            return None
+        return load_colmap(work / "model", images=folder)
     except (UserError, ValueError):
-        return False
+        return None
 
 
 def _tell_missing(names: list[str], placed: set[str], on_event: OnEvent) -> None:
@@ -210,14 +210,6 @@ def _require_pycolmap() -> None:
             "finding out where photos were taken from needs pycolmap; run: pip install 'gaussmith[sfm]', or give the "
             "folder of a COLMAP model or a transforms.json"
         ) from error
-
-
-@contextmanager
-def _stage(name: str, steps: int, on_event: OnEvent) -> Iterator[None]:
-    started = time.perf_counter()
-    on_event(StageStarted(name, steps))
-    yield
-    on_event(StageFinished(name, time.perf_counter() - started))
 
 
 @contextmanager

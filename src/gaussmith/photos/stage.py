@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +14,6 @@ from PIL import ExifTags, Image
 
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, ignore
 from gaussmith.io.image import FORMATS, load_image_and_size, to_uint8
-from gaussmith.io.photo_files import find_mask
 
 FEATURE_SIDE = 1600  # pixels; more costs time and finds few better features
 _FULL_FRAME = math.hypot(36, 24)  # mm, what "35 mm equivalent" refers to
@@ -38,36 +40,44 @@ class Staged:
     masked: bool
 
 
+@contextmanager
+def timed(stage: str, steps: int, on_event: OnEvent) -> Iterator[None]:
+    """Tell of a stage's start and, if it ends well, of its end."""
+    started = time.perf_counter()
+    on_event(StageStarted(stage, steps))
+    yield
+    on_event(StageFinished(stage, time.perf_counter() - started))
+
+
 def stage_photos(
-    folder: Path, names: list[str], masks: Path | None, place: Path, on_event: OnEvent = ignore
+    folder: Path, names: list[str], masks: Mapping[str, Path], place: Path, on_event: OnEvent = ignore
 ) -> list[Staged]:
     """Write place/photos/00000.png and so on, and place/masks/00000.png.png for those with alpha or a mask.
 
     Raises:
         UserError: a photo or mask that cannot be read, or is too small; the place cannot be written.
     """
-    on_event(StageStarted("reading", len(names)))
     staged = []
-    for i, name in enumerate(names):
-        file = f"{i:05d}.png"
-        rgba, _ = load_image_and_size(folder / name, FEATURE_SIDE)
-        height, width = rgba.shape[:2]
-        if min(width, height) < _SMALLEST:
-            raise UserError(f"{folder / name} is {width}x{height} pixels, too small to compare; give larger photos")
-        mask = rgba[..., 3]
-        beside = None if masks is None else find_mask(masks, name)
-        if beside is not None:
-            mask = mask * _mask(beside, width, height)
-        masked = float(mask.min()) < 0.5
-        if masked:
-            _save(place / "masks" / f"{file}.png", (mask >= 0.5).astype(np.float32))
-        _save(place / "photos" / file, rgba[..., :3])
-        camera, equivalent = _exif(folder / name)
-        focal = None if equivalent is None else round(equivalent / _FULL_FRAME * math.hypot(width, height), 3)
-        staged.append(Staged(name, file, StagedLens(width, height, focal, camera), masked))
-        on_event(Step("reading", i + 1))
-    on_event(StageFinished("reading", 0.0))
+    with timed("reading", len(names), on_event):
+        for i, name in enumerate(names):
+            staged.append(_stage(folder / name, f"{i:05d}.png", masks.get(name), place))
+            on_event(Step("reading", i + 1))
     return staged
+
+
+def _stage(photo: Path, file: str, beside: Path | None, place: Path) -> Staged:
+    rgba, _ = load_image_and_size(photo, FEATURE_SIDE)
+    height, width = rgba.shape[:2]
+    if min(width, height) < _SMALLEST:
+        raise UserError(f"{photo} is {width}x{height} pixels, too small to compare; give larger photos")
+    mask = rgba[..., 3] if beside is None else rgba[..., 3] * _mask(beside, width, height)
+    masked = float(mask.min()) < 0.5
+    if masked:
+        _save(place / "masks" / f"{file}.png", (mask >= 0.5).astype(np.float32))
+    _save(place / "photos" / file, rgba[..., :3])
+    camera, equivalent = _exif(photo)
+    focal = None if equivalent is None else round(equivalent / _FULL_FRAME * math.hypot(width, height), 3)
+    return Staged(photo.name, file, StagedLens(width, height, focal, camera), masked)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
+from itertools import islice
 from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, ignore
+from gaussmith.events import OnEvent, Step, UserError, ignore
 from gaussmith.io.image import save_image
+from gaussmith.photos.stage import timed
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".mts"}
 FRAMES = 100  # kept at most; structure from motion of more takes long and a scene gains little
@@ -30,21 +32,16 @@ def take_frames(video: Path, place: Path, *, on_event: OnEvent = ignore) -> list
     seconds, (width, height) = _probe(video)
     count = int(min(FRAMES, max(1, seconds / _LEAST_APART)))
     shutil.rmtree(place, ignore_errors=True)
-    on_event(StageStarted("frames", count))
     names: list[str] = []
-    best, best_sharpness = None, -1.0
-    for i, frame in enumerate(_frames(video, count * _CANDIDATES / seconds, _reduced(width, height))):
-        sharpness = _sharpness(frame)
-        if sharpness > best_sharpness:
-            best, best_sharpness = frame, sharpness
-        if (i + 1) % _CANDIDATES == 0 and best is not None and len(names) < FRAMES:
+    with timed("frames", count, on_event):
+        candidates = _frames(video, count * _CANDIDATES / seconds, _reduced(width, height))
+        while len(names) < FRAMES and (some := list(islice(candidates, _CANDIDATES))):
             names.append(f"frame_{len(names):04d}.png")
-            save_image(place / names[-1], best)
+            save_image(place / names[-1], max(some, key=_sharpness))
             on_event(Step("frames", len(names)))
-            best, best_sharpness = None, -1.0
+        candidates.close()
     if len(names) < 3:
-        raise UserError(f"{video} is too short ({seconds:.1f} s): film for 20 to 60 seconds while walking around")
-    on_event(StageFinished("frames", 0.0))
+        raise UserError(f"{video} is too short ({seconds:.1f} s); film for 20 to 60 seconds while walking around")
     return names
 
 
@@ -64,7 +61,7 @@ def _probe(video: Path) -> tuple[float, tuple[int, int]]:
     return seconds, (width, height)
 
 
-def _frames(video: Path, rate: float, size: tuple[int, int]) -> Iterator[np.ndarray]:
+def _frames(video: Path, rate: float, size: tuple[int, int]) -> Generator[np.ndarray, None, None]:
     """[H,W,3] uint8 at `rate` a second, reduced to `size` by area averaging."""
     width, height = size
     reader = imageio_ffmpeg.read_frames(
