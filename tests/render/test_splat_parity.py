@@ -162,8 +162,9 @@ def test_tile_lists_are_exact() -> None:
             first, last = lists.entry_rows[k] >> 4, lists.entry_rows[k] & 15
             listed[lists.entry_splat[k], top + first : top + last + 1, left : left + TILE] = True
     assert not (seen & ~listed).any()
-    for g in range(n):
-        slots = lists.slots[lists.splat_start[g] : lists.splat_start[g + 1]]
+    assert sorted(lists.order.tolist()) == list(range(n)) and lists.pair_start[-1] == len(lists.slots)
+    for i, g in enumerate(lists.order):
+        slots = lists.slots[lists.pair_start[i] : lists.pair_start[i + 1]]
         assert (lists.entry_splat[slots] == g).all()
     # An ellipse can slip between pixel centres, so a few entries see nothing; a box test would list many more.
     entries_needed = torch.nn.functional.max_pool2d(

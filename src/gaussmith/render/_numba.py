@@ -100,7 +100,7 @@ class _Blend(torch.autograd.Function):
         pictures = (*(t.numpy() for t in (rgb, alpha, extra)), done)
         run(blend, *scene, _array(background), geometry, *pictures)
         ctx.kernel_inputs = (*scene, geometry, *pictures)
-        ctx.pairs = lists.splat_start, lists.slots
+        ctx.pairs = lists.order, lists.pair_start, lists.slots
         ctx.shapes = means2d.shape, splats.shape
         ctx.save_for_backward(alpha)
         return rgb, alpha, extra
@@ -108,9 +108,9 @@ class _Blend(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g_rgb: Tensor, g_alpha: Tensor, g_extra: Tensor) -> tuple[Tensor | None, ...]:
-        g_means2d, g_splats = (torch.empty(shape) for shape in ctx.shapes)
-        g_absolute = torch.empty(ctx.shapes[0]) if ctx.needs_input_grad[3] else None
-        pairs, parts = len(ctx.pairs[1]), 2 + (SPLAT if g_extra.numel() else RGB_COLUMNS)
+        g_means2d, g_splats = (torch.zeros(shape) for shape in ctx.shapes)
+        g_absolute = torch.zeros(ctx.shapes[0]) if ctx.needs_input_grad[3] else None
+        pairs, parts = len(ctx.pairs[-1]), 2 + (SPLAT if g_extra.numel() else RGB_COLUMNS)
         partial = np.empty((pairs, parts), np.float32)
         spread = None if g_absolute is None else np.empty((pairs, 2), np.float32)
         run(blend_backward, *ctx.kernel_inputs, *(_array(g) for g in (g_rgb, g_alpha, g_extra)), partial, spread)

@@ -67,6 +67,19 @@ def _clear(s, rows, columns):
             s[T + i * TILE + j] = ONE
 
 
+@njit(cache=True, error_model="numpy")
+def _stage(start, count, entry_splat, means2d, splats, staged):
+    """Copy the splats of `count` entries to staged [CHECK,SPLAT+2], screen position last.
+
+    Fetched together, they wait for memory together; one by one they took a fifth of the blending's time.
+    """
+    for i in range(count):
+        g = entry_splat[start + i]
+        for c in range(SPLAT):
+            staged[i, c] = splats[g, c]
+        staged[i, SPLAT], staged[i, SPLAT + 1] = means2d[g, 0], means2d[g, 1]
+
+
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def blend(
     worker, workers, means2d, splats, tile_start, entry_splat, entry_rows, schedule, background, geometry,
@@ -80,7 +93,7 @@ def blend(
     height, width = alpha.shape[1:]
     across = (width + TILE - 1) // TILE
     tiles = across * ((height + TILE - 1) // TILE)
-    s = np.empty(SCRATCH, np.float32)
+    s, staged = np.empty(SCRATCH, np.float32), np.empty((CHECK, SPLAT + 2), np.float32)
     for job in range(worker, schedule.shape[0], workers):
         tile = schedule[job]
         b, left, top = tile // tiles, tile % tiles % across * TILE, tile % tiles // across * TILE
@@ -89,11 +102,14 @@ def blend(
         end = tile_start[tile + 1]
         k = tile_start[tile]
         while k < end:
-            g = entry_splat[k]
-            l0, l1, l2 = splats[g, 0] * ROOT_HALF, splats[g, 1] * ROOT_HALF, splats[g, 2] * ROOT_HALF
-            opacity, red, green, blue = splats[g, 3], splats[g, 4], splats[g, 5], splats[g, 6]
-            depth, nx, ny, nz = splats[g, 7], splats[g, 8], splats[g, 9], splats[g, 10]
-            dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
+            at = k & (CHECK - 1)
+            if at == 0 or k == tile_start[tile]:
+                _stage(k, min(CHECK - at, end - k), entry_splat, means2d, splats, staged[at:])
+            splat = staged[at]
+            l0, l1, l2 = splat[0] * ROOT_HALF, splat[1] * ROOT_HALF, splat[2] * ROOT_HALF
+            opacity, red, green, blue = splat[3], splat[4], splat[5], splat[6]
+            depth, nx, ny, nz = splat[7], splat[8], splat[9], splat[10]
+            dx, dy = f4(left) + HALF - splat[SPLAT], f4(top) + HALF - splat[SPLAT + 1]
             first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
             for i in range(first, last + 1):
                 y = dy + f4(i)
@@ -207,9 +223,10 @@ def blend_backward(
         stop = tile_start[tile] + done[tile]
         for k in range(tile_start[tile], stop):
             g = entry_splat[k]
-            l0, l1, l2 = splats[g, 0] * ROOT_HALF, splats[g, 1] * ROOT_HALF, splats[g, 2] * ROOT_HALF
-            opacity, red, green, blue = splats[g, 3], splats[g, 4], splats[g, 5], splats[g, 6]
-            depth, nx, ny, nz = splats[g, 7], splats[g, 8], splats[g, 9], splats[g, 10]
+            splat = splats[g]
+            l0, l1, l2 = splat[0] * ROOT_HALF, splat[1] * ROOT_HALF, splat[2] * ROOT_HALF
+            opacity, red, green, blue = splat[3], splat[4], splat[5], splat[6]
+            depth, nx, ny, nz = splat[7], splat[8], splat[9], splat[10]
             dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
             first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
             lanes[:] = ZERO
@@ -259,7 +276,7 @@ def blend_backward(
                         lanes[7 * TILE + j] += w * s[NX + row + j]
                         lanes[8 * TILE + j] += w * s[NY + row + j]
                         lanes[9 * TILE + j] += w * s[NZ + row + j]
-            _store_partial(lanes, dx, dy, splats[g], geometry, partial[k])
+            _store_partial(lanes, dx, dy, splat, geometry, partial[k])
             if absolute is not None:
                 sum_x, sum_y = ZERO, ZERO
                 for j in range(TILE):
@@ -272,17 +289,16 @@ def blend_backward(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def gather(worker, workers, partial, splat_start, slots, g_means2d, g_splats):
-    """Add each splat's rows of partial in order, to g_means2d [B*N,2] and g_splats [B*N,SPLAT].
+def gather(worker, workers, partial, order, pair_start, slots, g_means2d, g_splats):
+    """Add each splat's rows of partial in order, to g_means2d [B*N,2] and g_splats [B*N,SPLAT], which come as zeros.
 
-    No two threads ever write to one place, so the sums do not depend on the number of threads.
+    No two threads ever write to one place, so the sums do not depend on the number of threads. Nearest splats first:
+    the rows of every tile are then read from front to back.
     """
-    count, parts = g_means2d.shape[0], partial.shape[1]
-    for g in range(count * worker // workers, count * (worker + 1) // workers):
-        for c in range(SPLAT):
-            g_splats[g, c] = ZERO
-        g_means2d[g, 0], g_means2d[g, 1] = ZERO, ZERO
-        for pair in range(splat_start[g], splat_start[g + 1]):
+    count, parts = order.shape[0], partial.shape[1]
+    for i in range(count * worker // workers, count * (worker + 1) // workers):
+        g = order[i]
+        for pair in range(pair_start[i], pair_start[i + 1]):
             slot = slots[pair]
             g_means2d[g, 0] += partial[slot, 0]
             g_means2d[g, 1] += partial[slot, 1]
@@ -291,12 +307,12 @@ def gather(worker, workers, partial, splat_start, slots, g_means2d, g_splats):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def gather_absolute(worker, workers, absolute, splat_start, slots, g_absolute):
-    """Add each splat's rows of absolute [P,2] in order, to g_absolute [B*N,2]."""
-    count = g_absolute.shape[0]
-    for g in range(count * worker // workers, count * (worker + 1) // workers):
-        x, y = ZERO, ZERO
-        for pair in range(splat_start[g], splat_start[g + 1]):
+def gather_absolute(worker, workers, absolute, order, pair_start, slots, g_absolute):
+    """Add each splat's rows of absolute [P,2] in order, to g_absolute [B*N,2], which comes as zeros."""
+    count = order.shape[0]
+    for i in range(count * worker // workers, count * (worker + 1) // workers):
+        g, x, y = order[i], ZERO, ZERO
+        for pair in range(pair_start[i], pair_start[i + 1]):
             x += absolute[slots[pair], 0]
             y += absolute[slots[pair], 1]
         g_absolute[g, 0], g_absolute[g, 1] = x, y
