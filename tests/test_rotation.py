@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaussmith.rotation import matrix_to_quat, quat_multiply, quat_to_matrix
+from gaussmith.rotation import matrix_to_quat, quat_multiply, quat_rotate, quat_to_matrix
 
 component = st.floats(-1, 1, allow_nan=False)
 quaternion = st.tuples(component, component, component, component).filter(lambda q: sum(c * c for c in q) > 1e-3)
@@ -55,3 +55,11 @@ def test_half_turns_are_exact():
     """Where w is 0 the textbook formula divides by zero."""
     matrices = torch.stack([torch.diag(torch.tensor(d)) for d in ([1.0, -1, -1], [-1.0, 1, -1], [-1.0, -1, 1])])
     torch.testing.assert_close(matrix_to_quat(matrices), torch.eye(4)[1:])
+
+
+@settings(deadline=None, max_examples=50)
+@given(quaternion, st.tuples(component, component, component))
+def test_turning_a_vector_is_the_matrix_times_it(q, v):
+    q, v = 3 * _unit(q), torch.tensor(v, dtype=torch.float64)
+    torch.testing.assert_close(quat_rotate(q, v), quat_to_matrix(q) @ v)
+    torch.testing.assert_close(quat_rotate(q.expand(4, 4), v.expand(4, 3))[2], quat_to_matrix(q) @ v)

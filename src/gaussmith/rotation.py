@@ -17,6 +17,14 @@ def quat_to_matrix(quats: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).reshape(*quats.shape[:-1], 3, 3)
 
 
+def quat_rotate(quats: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors [...,3] turned by quaternions [...,4] (wxyz, normalised here): v + 2 w (r x v) + 2 r x (r x v)."""
+    unit = torch.nn.functional.normalize(quats, dim=-1)
+    w, r = unit[..., :1], unit[..., 1:]
+    across = torch.linalg.cross(r, vectors)
+    return vectors + 2 * (w * across + torch.linalg.cross(r, across))
+
+
 def matrix_to_quat(matrices: Tensor) -> Tensor:
     """Unit quaternions [...,4] (wxyz, w >= 0) of rotation matrices [...,3,3].
 

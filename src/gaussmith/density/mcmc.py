@@ -18,15 +18,15 @@ from gaussmith.density.base import Change
 from gaussmith.density.ops import USUAL_EXTENT, bounded, follow, near, normal, repair, sample, trim
 from gaussmith.density.timing import timing
 from gaussmith.gaussians import Gaussians, concat, logit
-from gaussmith.rotation import quat_to_matrix
+from gaussmith.rotation import quat_rotate
 
 # Coincident Gaussians that the correction of eq. 9 is computed for; more are treated as that many (public code).
 MAX_PARTS = 51
 # Steepness of the noise's gate (public code).
 _GATE = 100.0
-# Above an opacity of 0.12 the gate is below 1e-5. At the public strength such noise adds up to less than a thirtieth of
-# a Gaussian's size over 7,000 steps, and is not worth drawing.
-_QUIET = 0.12
+# Above this opacity the gate is below 1e-4: at the public strength a Gaussian with a scale of a fortieth of the extent
+# would move by less than a thousandth of that scale, which is not worth drawing.
+_QUIET = 0.1
 # A float32 opacity closer to 1 has a logit that training cannot move.
 _MAX_OPACITY = 1 - 1e-6
 
@@ -155,7 +155,7 @@ class MCMC:
         gate = torch.sigmoid(-_GATE * (opacity - self.config.dead_opacity))
         strength = self.config.noise * rate / self._unit**2 * gate
         along = (2 * gaussians.log_scales[faint]).exp() * normal(len(faint), gaussians.means, generator)
-        offset = (quat_to_matrix(gaussians.quats[faint]) @ (strength[:, None] * along)[..., None])[..., 0]
+        offset = quat_rotate(gaussians.quats[faint], strength[:, None] * along)
         offset = torch.where(offset.isfinite(), offset, 0.0)
         return Gaussians(**{**gaussians.tensors(), "means": gaussians.means.index_add(0, faint, offset)})
 

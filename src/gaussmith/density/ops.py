@@ -147,9 +147,9 @@ def screen_gradient(
     Returns:
         Zero and False where a Gaussian was not drawn or its gradient is not finite.
     """
-    drawn = (radii > 0) & means2d_grad.isfinite().all(dim=-1)
-    scale = means2d_grad.new_tensor([width / 2, height / 2]) * factor
-    return torch.where(drawn, (means2d_grad.detach() * scale).norm(dim=-1), 0.0), drawn
+    norms = (means2d_grad.detach() * (means2d_grad.new_tensor([width / 2, height / 2]) * factor)).norm(dim=-1)
+    drawn = (radii > 0) & norms.isfinite()
+    return torch.where(drawn, norms, 0.0), drawn
 
 
 def bounded(gaussians: Gaussians, unit: float = 1.0) -> Gaussians:
