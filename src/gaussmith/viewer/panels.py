@@ -83,12 +83,11 @@ def _look_panel(viewer: Viewer) -> None:
 
 def _crop_panel(viewer: Viewer) -> None:
     gui = viewer.server.gui
-    low, high = viewer.bounds.double().numpy()
+    low, high, step = _round(*viewer.bounds.double().numpy())
     with gui.add_folder("Crop", expand_by_default=False):
         on = gui.add_checkbox("Only in the box", False)
         ranges = [
-            gui.add_multi_slider(axis, a, b, step=(b - a) / 200, initial_value=(a, b))
-            for axis, a, b in zip("XYZ", low.tolist(), high.tolist())
+            gui.add_multi_slider(axis, a, b, step, (a, b)) for axis, a, b in zip("XYZ", low.tolist(), high.tolist())
         ]
         save = gui.add_button(
             "Save cropped copy", hint="Splats as .ply, meshes as .glb; what is hidden by opacity is left out as well."
@@ -105,6 +104,16 @@ def _crop_panel(viewer: Viewer) -> None:
     for handle in (on, *ranges):
         handle.on_update(changed)
     save.on_click(answered(lambda _: _listed(exports.save_cropped(viewer.items, viewer.look, viewer.output))))
+
+
+def _round(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The bounds [3] moved outwards to multiples of a power of ten, and that: at least 100 of them span the box."""
+    exponent = math.floor(math.log10(float((high - low).max()) / 100))
+    step = 10.0**exponent
+    low, high = (
+        np.round(way(edge / step) * step, max(0, -exponent)) for way, edge in ((np.floor, low), (np.ceil, high))
+    )
+    return low, high, step
 
 
 def _draw_box(viewer: Viewer, edges: np.ndarray, visible: bool) -> None:
@@ -142,6 +151,7 @@ def _path_panel(viewer: Viewer, size: Callable[[], tuple[int, int]]) -> None:
         add, clear = gui.add_button("Add keyframe", hint="From where you stand."), gui.add_button("Clear")
         seconds = gui.add_number("Seconds each", 2.0, min=0.1, max=60.0, step=0.1)
         loop = gui.add_checkbox("Loop", False)
+        show = gui.add_checkbox("Show keyframes", True)
         play = gui.add_button("Play / stop")
         export = gui.add_button("Save video / stop", hint="An MP4 of the size above, drawn by gaussmith itself.")
         progress = gui.add_progress_bar(0.0, visible=False)
@@ -152,9 +162,16 @@ def _path_panel(viewer: Viewer, size: Callable[[], tuple[int, int]]) -> None:
         viewer.path = path
         count = len(path.keyframes)
         text.content = f"{count} keyframe{'s' * (count != 1)}, {path.duration:g} s" if count else "no keyframes"
-        _draw_keyframes(viewer)
+        _draw_keyframes(viewer, show.value)
 
-    def show(done: float) -> None:
+    def fly(client: Any) -> None:
+        _draw_keyframes(viewer, False)  # the camera would fly through them
+        try:
+            _fly(viewer, client, playing.beat())
+        finally:
+            _draw_keyframes(viewer, show.value)
+
+    def advance(done: float) -> None:
         progress.visible, progress.value = done < 1, 100 * done
 
     def loaded(client: Any) -> str:
@@ -166,9 +183,11 @@ def _path_panel(viewer: Viewer, size: Callable[[], tuple[int, int]]) -> None:
 
     def record(_: Any) -> str:
         try:
-            path = exports.save_film(viewer.items, viewer.look, viewer.path, size(), viewer.output, filming.beat(show))
+            path = exports.save_film(
+                viewer.items, viewer.look, viewer.path, size(), viewer.output, filming.beat(advance)
+            )
         finally:
-            show(1.0)
+            advance(1.0)
         return _listed([path])
 
     playing, filming = _Task(), _Task()
@@ -176,7 +195,8 @@ def _path_panel(viewer: Viewer, size: Callable[[], tuple[int, int]]) -> None:
     clear.on_click(answered(lambda _: put(replace(viewer.path, keyframes=()))))
     seconds.on_update(answered(lambda _: put(replace(viewer.path, seconds=float(seconds.value)))))
     loop.on_update(answered(lambda _: put(replace(viewer.path, loop=bool(loop.value)))))
-    play.on_click(answered(playing.toggled(lambda client: _fly(viewer, client, playing.beat()))))
+    play.on_click(answered(playing.toggled(fly)))
+    show.on_update(lambda _: _draw_keyframes(viewer, show.value))
     export.on_click(answered(filming.toggled(record)))
     save.on_click(answered(lambda _: _listed([exports.save_path(viewer.path, viewer.output)])))
     load.on_upload(answered(loaded))
@@ -230,22 +250,24 @@ def _fly(viewer: Viewer, client: Any, beat: Callable[[float], None]) -> None:
         time.sleep(max(0.0, begun + (index + 1) / exports.FPS - time.monotonic()))
 
 
-def _draw_keyframes(viewer: Viewer) -> None:
-    """Show the keyframes as small frusta."""
+def _draw_keyframes(viewer: Viewer, visible: bool) -> None:
+    """Show the keyframes as small frusta, or take them away."""
     for node in viewer.frusta:
         node.remove()
-    scale = 0.1 * float((viewer.bounds[1] - viewer.bounds[0]).max())
+    scale = 0.05 * float((viewer.bounds[1] - viewer.bounds[0]).max())
     viewer.frusta = [
         viewer.server.scene.add_camera_frustum(
             f"/keyframes/{i}",
             math.radians(pose.fov),
             16 / 9,
             scale=scale,
+            thickness=1.5,
+            thickness_units="screen",
             color=_GREY,
             wxyz=pose.wxyz,
             position=pose.position,
         )
-        for i, pose in enumerate(viewer.path.keyframes)
+        for i, pose in enumerate(viewer.path.keyframes if visible else ())
     ]
 
 

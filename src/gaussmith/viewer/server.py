@@ -30,7 +30,7 @@ from gaussmith.viewer.panels import add_panels
 from gaussmith.viewer.splat_buffer import MAX_SHOWN, pack
 
 LIVE = "live"
-SHARE_OF_TIME = 0.05  # of a running job that sending its state to the page may take
+SHARE_OF_TIME = 0.05  # of one core that preparing a running job's states for the page may take
 REST = 0.3  # seconds without motion after which a camera counts as at rest
 MAX_FOLLOWED = 300_000  # Gaussians; more would keep page and connection busy with new colours
 PAUSE = 0.05  # seconds after a redraw in which further requests become one
@@ -100,8 +100,8 @@ class Viewer:
         """Show the state of a running job; for its training loop, once a step.
 
         Returns at once, without touching the tensors, when nobody watches or the last state is too young: the pace
-        adapts, so that all of this takes at most a twentieth of the job's time. Otherwise it copies the Gaussians;
-        another thread does the rest. It draws no random numbers and changes nothing that a job computes with.
+        adapts, so that the thread which prepares them takes a twentieth of a core. Otherwise it copies the Gaussians and
+        leaves the rest to that thread. It draws no random numbers and changes nothing that a job computes with.
 
         Args:
             gaussians: the current state, on any device; may change in place afterwards.
@@ -176,10 +176,10 @@ class Viewer:
             if self._closed.is_set():
                 return
             self._wake.clear()
-            begun = time.monotonic()
+            begun = time.thread_time()
             self._redraw()
-            took = time.monotonic() - begun
-            self._next = begun + took + max(self._interval, took / SHARE_OF_TIME)
+            took = time.thread_time() - begun
+            self._next = time.monotonic() + max(self._interval, took / SHARE_OF_TIME)
             self._closed.wait(PAUSE)
 
     def _redraw(self) -> None:
