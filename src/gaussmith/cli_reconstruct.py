@@ -93,7 +93,7 @@ def reconstruct(
 
 
 @contextmanager
-def _shown(wanted: bool, folder: Path, quiet: bool) -> Iterator[Callable[[int, Gaussians], None] | None]:
+def _shown(wanted: bool, folder: Path, quiet: bool) -> Iterator[Callable[[int, Gaussians], object] | None]:
     """What to tell of each step so that the viewer shows it; None where no viewer is wanted."""
     if not wanted:
         yield None
@@ -103,7 +103,7 @@ def _shown(wanted: bool, folder: Path, quiet: bool) -> Iterator[Callable[[int, G
     viewer = Viewer(output=folder)
     tell(quiet, f"the running job is shown at {viewer.url}")
     try:
-        yield lambda step, gaussians: viewer.update(gaussians, step) and None
+        yield lambda step, gaussians: viewer.update(gaussians, step)
     finally:
         viewer.close()
 

@@ -38,7 +38,7 @@ from gaussmith.train.start import initial_gaussians
 
 Strategy = Literal["adc", "mcmc"]
 STRATEGIES: tuple[Strategy, ...] = ("adc", "mcmc")
-OnState = Callable[[int, Gaussians], None]
+OnState = Callable[[int, Gaussians], object]
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def background(view: View, generator: torch.Generator) -> Tensor:
 
 def held_out(views: Sequence[View], every: int) -> tuple[list[View], list[View]]:
     """(training views, held-out views): every `every`-th, from the first, is held out (the usual protocol); none if
-    `every` is 0 or there are fewer views than that."""
-    if every < 1 or len(views) < max(every, 2):
+    `every` is below 2 or there are fewer views than that."""
+    if every < 2 or len(views) < every:
         return list(views), []
     return [v for i, v in enumerate(views) if i % every], [v for i, v in enumerate(views) if i % every == 0]
