@@ -67,7 +67,7 @@ class _Project(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g_means2d: Tensor, g_splats: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
-        grads = tuple(torch.zeros(t.shape) for t in inputs)
+        grads = tuple(torch.empty(t.shape) for t in inputs)
         run(
             project_backward,
             *(_array(t) for t in inputs),

@@ -317,7 +317,7 @@ def project_backward(
     worker, workers, means, log_scales, quats, logits, sh, cams, width, height, antialiased, reach, g_means2d,
     g_splats, g_means, g_log_scales, g_quats, g_logits, g_sh,
 ):  # fmt: skip
-    """Add the gradients of the Gaussians' parameters to g_* (zero before), summed over cameras in order.
+    """Fill g_* with the gradients of the Gaussians' parameters, summed over cameras in order.
 
     A Gaussian that no camera draws gets zero.
     """
@@ -325,15 +325,25 @@ def project_backward(
     R, S, M, A = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3)), np.empty((2, 3))
     basis, weights, g_R, g_S, g_mean = np.empty(16), np.empty(16), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
     for g in range(n * worker // workers, n * (worker + 1) // workers):
-        w, x, y, z, inv = _rotation_and_axes(quats, log_scales, g, R, S)
+        g_logits[g] = 0
         for i in range(3):
-            g_mean[i] = 0
+            g_means[g, i], g_log_scales[g, i], g_mean[i] = 0, 0, 0
             for j in range(3):
                 g_R[i, j], g_S[i, j] = 0, 0
-        drawn, g_opacity, opacity = False, 0.0, 1 / (1 + math.exp(-float(logits[g])))
+        for i in range(4):
+            g_quats[g, i] = 0
+        for k in range(sh.shape[1]):
+            for c in range(3):
+                g_sh[g, k, c] = 0
+        drawn = False
+        for b in range(cams.shape[0]):
+            drawn = drawn or reach[b, g] > 0
+        if not drawn:
+            continue
+        w, x, y, z, inv = _rotation_and_axes(quats, log_scales, g, R, S)
+        g_opacity, opacity = 0.0, 1 / (1 + math.exp(-float(logits[g])))
         for b in range(cams.shape[0]):
             if reach[b, g] > 0:
-                drawn = True
                 g_opacity += _screen_gradient(
                     cams, b, width, height, antialiased, means, g, opacity, S, M, A, g_means2d, g_splats, g_S, g_mean
                 )
@@ -341,8 +351,6 @@ def project_backward(
                 k, sign = _shortest_axis(log_scales, g, R, cams, b, means)
                 for i in range(3):
                     g_R[i, k] += sign * g_splats[b, g, 8 + i]
-        if not drawn:
-            continue
         g_logits[g] = g_opacity * opacity * (1 - opacity)
         for j in range(3):
             scale, g_log_scale = math.exp(float(log_scales[g, j])), 0.0
