@@ -15,7 +15,7 @@ from gaussmith.gaussians import Gaussians, logit
 
 EXTENT = 2.0
 SMALL, LARGE, HUGE = 0.01, 0.1, 0.5  # To either side of 1 % of the extent, and more than 10 % of it.
-CONFIG = Config(max_count=1000, min_count=0, max_radius=0.02)
+CONFIG = Config(max_count=1000, min_count=0, max_share=0.1, max_radius=0.02)
 STEPS = 30_000
 
 
@@ -122,7 +122,7 @@ def test_the_units_of_the_world_and_of_the_picture_change_nothing(world, side):
     cameras = torch.tensor([[0.3, 0.2, 0.1]])
     changes = []
     for scene, w, s in ((gaussians, 1, 1), (larger, world, side)):
-        control = ADC(replace(CONFIG, max_count=300, prune_large=True), EXTENT * w, STEPS, cameras * w)
+        control = ADC(replace(CONFIG, max_count=300), EXTENT * w, STEPS, cameras * w)
         # A picture of twice the side has four times the pixels to average over, and half the world to a pixel.
         control.observe(1, gradient / s, radii * s, 1000 * s, 800 * s)
         control.after(500, scene, {}, generator())
@@ -145,21 +145,10 @@ def test_a_batch_counts_as_its_views_one_by_one():
     assert whole.state()["views"].tolist() == (radii > 0).sum(dim=0).tolist()
 
 
-def test_large_ones_are_split_first_after_the_first_lowering():
-    gaussians = gaussians_of([SMALL, HUGE, SMALL, SMALL], [0.5] * 4)
-    for step, parted in ((3000, []), (3400, [1, 2])):
-        control = observed(CONFIG, [0.0] * 4, [5.0, 5.0, 21.0, 19.0])
-        change = control.after(step, gaussians, {}, generator())
-        assert change.counts["split"] == change.counts["split_large"] == len(parted)
-        assert change.source.tolist() == [i for i in range(4) if i not in parted] + [-1] * 2 * len(parted)
-    control = observed(replace(CONFIG, gradient=0.1, max_count=5), [9.0, 0.0, 0.0, 9.0])
-    assert control.after(3400, gaussians, {}, generator()).source.tolist() == [0, 2, 3, -1, -1]
-
-
 def test_large_ones_go_only_after_the_first_lowering():
     gaussians = gaussians_of([SMALL, HUGE, SMALL, SMALL], [0.5] * 4)
     for step, kept in ((3000, [0, 1, 2, 3]), (3100, [0, 3])):
-        control = observed(replace(CONFIG, prune_large=True), [0.0] * 4, [5.0, 5.0, 21.0, 19.0])
+        control = observed(CONFIG, [0.0] * 4, [5.0, 5.0, 21.0, 19.0])
         change = control.after(step, gaussians, {}, generator())
         assert change.source.tolist() == kept and change.counts["pruned_large"] == 4 - len(kept)
 

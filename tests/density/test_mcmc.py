@@ -132,6 +132,19 @@ def test_growth_is_five_per_cent_to_the_bound():
     assert all(b == min(1000, math.ceil(1.05 * a)) for a, b in pairwise(counts))
 
 
+def test_short_runs_grow_as_much_in_the_same_share_of_the_time():
+    counts = {}
+    for steps in (30_000, 7000, 2000):
+        control, gaussians = MCMC(replace(CONFIG, max_count=10_000, noise=0), EXTENT, steps), many(400)
+        times = [s for s in range(1, steps) if control.timing.due(s) and control.timing.progress(s) <= 0.2]
+        for step in times:
+            gaussians = control.after(step, gaussians, RATES, generator(step)).gaussians
+        counts[steps] = len(gaussians)
+    assert counts[30_000] == pytest.approx(400 * 1.05**49, rel=0.1)
+    assert counts[7000] == pytest.approx(counts[30_000], rel=0.3)
+    assert counts[2000] == pytest.approx(counts[30_000], rel=0.3)
+
+
 def test_noise_has_the_covariance_of_the_gaussian():
     n, one = 40_000, many(1, seed=3, opacity=0.004)
     crowd = one.select(torch.zeros(n, dtype=torch.int64))

@@ -50,10 +50,9 @@ class Config:
         absolute: judge by the sum of absolute gradients of the pixels, which do not cancel (AbsGS, Ye et al. 2024).
         dense_share: Gaussians whose largest scale is at most this share of the extent are cloned, larger ones split.
         min_opacity: fainter Gaussians are dropped.
-        max_share: Gaussians with a larger scale than this share of the extent are too large once `reset_every` is over;
-        max_radius: so are those whose radius on the screen was more than this share of the picture's longer side (the
-            paper's 20 pixels were of about 1,000: 0.02).
-        prune_large: whether what is too large is dropped, as in the paper, or split before all others (ours).
+        max_share: Gaussians with a larger scale than this share of the extent are dropped, once `reset_every` is over;
+        max_radius: so are those whose radius on the screen was more than this share of the picture's longer side. (The
+            paper's are 0.1, and 20 pixels of about 1,000; ours only take what is absurd.)
         reset_every: steps from one lowering of the opacities to the next, 0 for none; at most a fifth of the run.
         reset_opacity: what they are lowered to.
         recovery: steps of density control that follow every lowering, or it is left out (ours).
@@ -71,9 +70,8 @@ class Config:
     absolute: bool = False
     dense_share: float = 0.01
     min_opacity: float = 0.005
-    max_share: float = 0.1
-    max_radius: float = 0.15
-    prune_large: bool = False
+    max_share: float = 0.5
+    max_radius: float = 0.5
     reset_every: int = 3000
     reset_opacity: float = 0.01
     recovery: int = 1000
@@ -215,44 +213,42 @@ class ADC:
         return any(reset < step < reset + self.config.pause for reset in self.resets)
 
     def _prune(self, work: _Work) -> None:
-        """Mend the set; drop what is faint, at a camera or, if so configured, too large."""
+        """Mend the set; drop what is faint, at a camera or too large."""
         config, unit = self.config, self.extent / USUAL_EXTENT
         placed = work.gaussians.means.detach().isfinite().all(dim=1)
         fixed = repair(bounded(work.gaussians, unit), unit)
         work.gaussians, work.source, work.seen = fixed.gaussians, fixed.source, work.seen.select(placed)
         faint = fixed.gaussians.opacities < config.min_opacity
+        large = self._large(work)
         at_camera = torch.zeros_like(faint)
         if self.cameras is not None:
             places = self.cameras.to(fixed.gaussians.means)
             at_camera = near(fixed.gaussians.means, places, config.near_share * self.extent)
-        large = self._large(work) & config.prune_large
-        gone = (faint | at_camera | large) & ~top(fixed.gaussians.opacities, config.min_count)
+        gone = (faint | large | at_camera) & ~top(fixed.gaussians.opacities, config.min_count)
         work.counts |= {
             "mended": fixed.mended, "removed": fixed.removed, "pruned_faint": int((gone & faint).sum()),
-            "pruned_at_camera": int((gone & at_camera & ~faint).sum()),
-            "pruned_large": int((gone & large & ~faint & ~at_camera).sum()),
+            "pruned_large": int((gone & large & ~faint).sum()),
+            "pruned_at_camera": int((gone & at_camera & ~faint & ~large).sum()),
         }  # fmt: skip
         work.follow(*prune(work.gaussians, ~gone))
         work.seen = work.seen.select(~gone)
 
     def _grow(self, work: _Work, generator: torch.Generator) -> None:
-        """Clone or split those that pull hardest, after those that are too large."""
+        """Clone or split those that pull hardest."""
         config, mean = self.config, work.seen.gradient / work.seen.views.clamp_min(1)
         if config.gradient is None:
             least, most = config.least_gradient, self.planned(work.step)
         else:
             least, most = config.gradient, config.max_count
-        large = self._large(work)
         # Cloning and splitting in two each add one Gaussian.
-        grow = ((mean > least) | large) & top(mean.masked_fill(large, torch.inf), most - len(mean))
-        if bool((grow & ~large).any()):
-            self._chosen = float(mean[grow & ~large].min())
-        parted = grow & (large | (work.gaussians.scales.amax(dim=1) > config.dense_share * self.extent))
-        copied = grow & ~parted
-        cloned = int(copied.sum())
-        work.counts |= {"cloned": cloned, "split": int(parted.sum()), "split_large": int((grow & large).sum())}
-        work.follow(*clone(work.gaussians, copied))
-        work.follow(*split(work.gaussians, pad(parted, (0, cloned)), generator))
+        grow = (mean > least) & top(mean, most - len(mean))
+        if bool(grow.any()):
+            self._chosen = float(mean[grow].min())
+        small = work.gaussians.scales.amax(dim=1) <= config.dense_share * self.extent
+        cloned = int((grow & small).sum())
+        work.counts |= {"cloned": cloned, "split": int((grow & ~small).sum())}
+        work.follow(*clone(work.gaussians, grow & small))
+        work.follow(*split(work.gaussians, pad(grow & ~small, (0, cloned)), generator))
 
     def _large(self, work: _Work) -> Tensor:
         """[N] who covers too much of the world or of a picture, once the first lowering is due."""

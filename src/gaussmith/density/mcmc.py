@@ -22,6 +22,8 @@ from gaussmith.rotation import quat_rotate
 
 # Coincident Gaussians that the correction of eq. 9 is computed for; more are treated as that many (public code).
 MAX_PARTS = 51
+# Steps 500, 600, ... 24,900 of the public run of 30,000.
+_TIMES = 245
 # Steepness of the noise's gate (public code).
 _GATE = 100.0
 # Above this opacity the gate is below 1e-4: at the public strength a Gaussian with a scale of a fortieth of the extent
@@ -40,7 +42,8 @@ class Config:
         start, stop, every: relocate and grow from step `start` to the share `stop` of the run, `every` so many steps;
             `timing` says what becomes of them in short runs.
         dead_opacity: Gaussians of at most this opacity are relocated.
-        growth: share of Gaussians that are added each time.
+        growth: share of Gaussians that are added each time, in a run of 30,000 steps. Shorter runs, which have fewer
+            times, add more each time: the same share of the run brings the same growth (ours).
         noise: strength of the noise on the centres, times the positions' rate; 0 for none.
         opacity_weight, scale_weight: of the mean opacity and the mean scale in the loss.
         near_share: Gaussians nearer to a camera than this share of the extent count as dead (ours).
@@ -76,6 +79,8 @@ class MCMC:
             raise ValueError(f"max_count and extent must be positive, got {config.max_count} and {extent}")
         self.config, self.extent, self.steps, self.cameras = config, extent, steps, cameras
         self.timing = timing(steps, config.start, config.stop, config.every)
+        times = (self.timing.last - self.timing.start) // self.timing.every + 1
+        self._growth = min((1 + config.growth) ** max(_TIMES / max(times, 1), 1) - 1, 1.0)
         # The public noise and regulariser depend on the unit of the world; here they are those of a usual scene.
         self._unit = extent / USUAL_EXTENT
 
@@ -132,7 +137,7 @@ class MCMC:
             row[lost] = hosts
             current = current.select(row)
             source[lost] = source[hosts] = -1
-        more = max(0, min(config.max_count, math.ceil((1 + config.growth) * len(current))) - len(current))
+        more = max(0, min(config.max_count, math.ceil((1 + self._growth) * len(current))) - len(current))
         if len(alive) and more:
             hosts = sample(current.opacities, more, generator)
             current = divided(current, hosts, config.dead_opacity)
