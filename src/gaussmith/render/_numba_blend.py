@@ -50,12 +50,16 @@ def _exp(p):
 
 
 @njit(inline="always", error_model="numpy", fastmath=True)
-def _finished(s):
-    """Whether no pixel of the tile takes further splats."""
-    alive = ZERO
-    for p in range(AREA):
-        alive += ONE if s[T + p] >= T_STOP else ZERO
-    return alive == ZERO
+def _open_rows(s, top, bottom):
+    """Narrow the rows top to bottom to those between which a pixel takes further splats; top > bottom if none does."""
+    lowest, highest = TILE, -1
+    for i in range(top, bottom + 1):
+        light = ZERO
+        for j in range(TILE):
+            light = max(light, s[T + i * TILE + j])
+        if light >= T_STOP:
+            lowest, highest = min(lowest, i), i
+    return lowest, highest
 
 
 @njit(cache=True, error_model="numpy")
@@ -100,7 +104,7 @@ def blend(
         rows, columns = min(TILE, height - top), min(TILE, width - left)
         _clear(s, rows, columns)
         end = tile_start[tile + 1]
-        k = tile_start[tile]
+        k, upper, lower = tile_start[tile], 0, TILE - 1
         while k < end:
             at = k & (CHECK - 1)
             if at == 0 or k == tile_start[tile]:
@@ -110,7 +114,8 @@ def blend(
             opacity, red, green, blue = splat[3], splat[4], splat[5], splat[6]
             depth, nx, ny, nz = splat[7], splat[8], splat[9], splat[10]
             dx, dy = f4(left) + HALF - splat[SPLAT], f4(top) + HALF - splat[SPLAT + 1]
-            first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
+            first = max(np.int64(entry_rows[k]) >> 4, upper) & 15  # the masks tell LLVM that no index is negative
+            last = min(np.int64(entry_rows[k]) & 15, lower) & 15
             for i in range(first, last + 1):
                 y = dy + f4(i)
                 u0, v = l0 * dx + l1 * y, l2 * y
@@ -134,8 +139,10 @@ def blend(
                         s[NY + row + j] += w * ny
                         s[NZ + row + j] += w * nz
             k += 1
-            if (k & (CHECK - 1)) == 0 and _finished(s):
-                break
+            if (k & (CHECK - 1)) == 0:
+                upper, lower = _open_rows(s, upper, lower)
+                if upper > lower:
+                    break
         done[tile] = k - tile_start[tile]
         for i in range(rows):
             for j in range(columns):
@@ -221,14 +228,18 @@ def blend_backward(
         _clear(s, rows, columns)
         _load_gradients(s, b, top, left, rows, columns, geometry, rgb, alpha, extra, g_rgb, g_alpha, g_extra)
         stop = tile_start[tile] + done[tile]
+        upper, lower = 0, TILE - 1
         for k in range(tile_start[tile], stop):
+            if (k & (CHECK - 1)) == 0:
+                upper, lower = _open_rows(s, upper, lower)
             g = entry_splat[k]
             splat = splats[g]
             l0, l1, l2 = splat[0] * ROOT_HALF, splat[1] * ROOT_HALF, splat[2] * ROOT_HALF
             opacity, red, green, blue = splat[3], splat[4], splat[5], splat[6]
             depth, nx, ny, nz = splat[7], splat[8], splat[9], splat[10]
             dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
-            first, last = np.int64(entry_rows[k]) >> 4, np.int64(entry_rows[k]) & 15
+            first = max(np.int64(entry_rows[k]) >> 4, upper) & 15  # the masks tell LLVM that no index is negative
+            last = min(np.int64(entry_rows[k]) & 15, lower) & 15
             lanes[:] = ZERO
             if absolute is not None:
                 spread[:] = ZERO
