@@ -8,7 +8,7 @@ from PIL import Image
 
 from gaussmith.events import UserError
 from gaussmith.io import image
-from gaussmith.io.image import encode_png, load_image, load_image_and_size, save_image
+from gaussmith.io.image import encode_png, load_image, load_image_and_size, picture_size, save_image
 
 GENERATOR = np.random.default_rng(0)
 RGBA = GENERATOR.integers(0, 256, (6, 9, 4), dtype=np.uint8)
@@ -108,6 +108,37 @@ def test_large_jpeg_is_reduced_upright(tmp_path):
     assert (loaded.shape, size) == ((100, 25, 4), (400, 1600))
     np.testing.assert_allclose(loaded[:48, :, :3] * 255, np.broadcast_to((250, 130, 10), (48, 25, 3)), atol=4)
     np.testing.assert_allclose(loaded[52:, :, :3], 0, atol=0.02)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_comes_from_the_head_and_exif_may_be_passed_over(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RGBA).save(tmp_path / "a.png", exif=exif)
+    stored, upright = picture_size(tmp_path / "a.png")
+    assert (stored, upright) == ((9, 6), (6, 9) if orientation > 4 else (9, 6))
+    assert load_image_and_size(tmp_path / "a.png")[1] == upright
+    pixels, size = load_image_and_size(tmp_path / "a.png", upright=False)
+    assert size == stored
+    np.testing.assert_array_equal(np.rint(pixels * 255), RGBA)
+
+
+def test_size_of_bad_files(tmp_path):
+    for content, sentence in ((b"", "empty"), (b"text", "known kind"), (b"\x89PNG\r\n\x1a\n", "known kind|corrupt")):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(UserError, match=sentence):
+            picture_size(tmp_path / "a.png")
+    with pytest.raises(UserError, match="no such file"):
+        picture_size(tmp_path / "b.png")
+
+
+def test_reduced_jpeg_is_not_shifted(tmp_path):
+    """Where eighths do not divide the sides, decoding at one would stretch the picture by its last, partial block."""
+    ramp = np.rint(np.linspace(0, 255, 1001)).astype(np.uint8)[None].repeat(750, 0)
+    Image.fromarray(ramp).save(tmp_path / "a.jpg", quality=98)
+    reduced = load_image(tmp_path / "a.jpg", max_side=100)[..., 0].mean(axis=0)
+    expected = (np.arange(100) + 0.5) * 10.01 / 1000 - 0.5 / 1000
+    np.testing.assert_allclose(reduced[50:], expected[50:], atol=3.5e-3)
 
 
 def test_bomb_is_refused_before_it_is_decoded(tmp_path):

@@ -222,8 +222,8 @@ def _undistorted(
     picture = torch.from_numpy(np.concatenate(channels, axis=-1))
     out = undistort(picture, lens, plan.target, samples=1 if _step(plan) > 0.95 else 2).numpy()
     color = np.clip(out[..., :3] / np.maximum(out[..., 3:4], 1 / 512), 0, 1)
-    straight = np.concatenate([color, out[..., 3:4]], axis=-1)
-    return straight, None if mask is None else out[..., 4]
+    straight = np.concatenate([color, np.clip(out[..., 3:4], 0, 1)], axis=-1)
+    return straight, None if mask is None else np.clip(out[..., 4], 0, 1)
 
 
 def _load_mask(plan: _Plan, width: int, height: int) -> np.ndarray:

@@ -55,7 +55,8 @@ def pinhole_of(lens: Lens) -> Lens:
 def undistort(picture: Tensor, lens: Lens, target: Lens, samples: int = 1) -> Tensor:
     """The picture [H,W,C] float32 of `lens` as `target`, a PINHOLE lens, would have taken it: [H',W',C].
 
-    Every pixel is the mean of samples x samples places in it, read with bicubic interpolation (one sample) or linear.
+    Every pixel is the mean of samples x samples places in it, read with bicubic interpolation (one sample), which may
+    overshoot the picture's range at edges, or linear.
     """
     if (lens.width, lens.height) != (picture.shape[1], picture.shape[0]):
         raise ValueError(f"the lens is for {lens.width}x{lens.height} pixels, the picture is {tuple(picture.shape)}")
@@ -66,7 +67,7 @@ def undistort(picture: Tensor, lens: Lens, target: Lens, samples: int = 1) -> Te
     )
     if samples > 1:
         out = torch.nn.functional.avg_pool2d(out, samples)
-    return out[0].permute(1, 2, 0).clamp(0, 1).contiguous()
+    return out[0].permute(1, 2, 0).contiguous()
 
 
 @lru_cache(maxsize=1)  # most photos of a scene share one lens
