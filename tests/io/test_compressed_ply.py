@@ -101,6 +101,24 @@ def test_colours_without_limits_are_from_0_to_1(tmp_path, make_splat):
     assert np.allclose(new, limits[12:15] + old * (limits[15:] - limits[12:15]), atol=1e-6)
 
 
+def test_ascii_is_read_and_what_no_integer_is_does_no_harm(tmp_path, make_splat):
+    save_compressed_ply(make_splat(3, 1), tmp_path / NAME)
+    head, body = (tmp_path / NAME).read_bytes().split(b"end_header\n", 1)
+    rows = [*np.frombuffer(body[:72], "<f4").reshape(1, 18), *np.frombuffer(body[72:120], "<u4").reshape(3, 4)]
+    rows += list(np.frombuffer(body[120:], "u1").reshape(3, 9))
+    text = "\n".join(" ".join(repr(value.item()) for value in row) for row in rows) + "\n"
+    (tmp_path / "b.ply").write_bytes(head.replace(b"binary_little_endian", b"ascii") + b"end_header\n" + text.encode())
+    expected, loaded = io.load(tmp_path / NAME), io.load(tmp_path / "b.ply")
+    for name, tensor in expected.tensors().items():
+        assert torch.allclose(loaded.tensors()[name], tensor, atol=1e-6), name
+    damaged = text.replace(f"{rows[1][0]} {rows[1][1]}", "nan -1e300").replace(f"{rows[4][0]} ", "1e300 ", 1)
+    assert damaged.count("1e300") == 2
+    (tmp_path / "b.ply").write_bytes(
+        head.replace(b"binary_little_endian", b"ascii") + b"end_header\n" + damaged.encode()
+    )
+    assert io.load(tmp_path / "b.ply").finite().all()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -83,9 +83,7 @@ def decode(tables: dict[str, Table], path: str | Path) -> Gaussians:
     missing += [name for name in itertools.chain(*_LIMITS[:4]) if name not in chunk.columns]
     if missing:
         raise UserError(f"cannot read {path}: this compressed PLY lacks {', '.join(missing)}")
-    # Through float64: ascii files have words as floats, and what no uint32 can be is brought into range.
-    words = [np.clip(vertex.columns[name].astype(np.float64), 0, 2**32 - 1).astype(np.uint32) for name in _WORDS]
-    position, rotation, scale, color = words
+    position, rotation, scale, color = (_integers(vertex.columns[name], np.uint32) for name in _WORDS)
     rgba = _split(color, (8, 8, 8, 8))
     rgb = rgba[:, :3]
     if all(name in chunk.columns for name in (*_LIMITS[4], *_LIMITS[5])):
@@ -96,8 +94,15 @@ def decode(tables: dict[str, Table], path: str | Path) -> Gaussians:
         log_scales=_absolute(_split(scale, (11, 10, 11)), chunk, 2),
         quats=_unpack_rotations(rotation),
         opacity_logits=packing.logits(rgba[:, 3]),
-        sh=np.concatenate([((rgb - 0.5) / C0)[:, None], _harmonics(sh, vertex.count, path)], axis=1),
+        sh=np.concatenate([((rgb - 0.5) / C0)[:, None].astype(np.float32), _harmonics(sh, vertex.count, path)], axis=1),
     )
+
+
+def _integers(column: np.ndarray, kind: type[np.unsignedinteger]) -> np.ndarray:
+    """A column as the integers it should have been declared as; what those cannot be is brought into their range."""
+    if column.dtype.newbyteorder("=") == kind:
+        return column.astype(kind)
+    return np.nan_to_num(column.astype(np.float64)).clip(0, np.iinfo(kind).max).astype(kind)
 
 
 def _header(chunks: int, count: int, rest: int) -> bytes:
@@ -156,18 +161,20 @@ def _unpack_rotations(words: np.ndarray) -> np.ndarray:
 
 
 def _pack_harmonics(rest: np.ndarray) -> np.ndarray:
-    return np.clip(np.floor((rest / (2 * _SH_RANGE) + 0.5) * 256), 0, 255).astype(np.uint8)
+    return np.clip((rest + np.float32(_SH_RANGE)) * np.float32(128 / _SH_RANGE), 0, 255).astype(np.uint8)
 
 
 def _harmonics(sh: Table | None, count: int, path: str | Path) -> np.ndarray:
     """[N,K-1,3] coefficients above degree 0; the first and the last byte mean the very ends of the range."""
     if sh is None:
-        return np.zeros((count, 0, 3))
+        return np.zeros((count, 0, 3), np.float32)
     names = [f"f_rest_{i}" for i in range(len(sh.columns))]
     if len(names) not in _REST_COUNTS or set(names) != set(sh.columns) or sh.count != count:
         raise UserError(f"cannot read {path}: its harmonics are of no SH degree from 0 to 3, or not one row a Gaussian")
-    packed = (
-        np.stack([sh.columns[name].astype(np.float32) for name in names], axis=1) if names else np.zeros((count, 0))
-    )
-    shares = np.where(packed <= 0, 0, np.where(packed >= 255, 1, (packed + 0.5) / 256))
-    return ((shares - 0.5) * 2 * _SH_RANGE).reshape(count, 3, -1 if count else len(names) // 3).transpose(0, 2, 1)
+    packed = np.zeros((count, len(names)), dtype=np.uint8)
+    for i, name in enumerate(names):
+        packed[:, i] = _integers(sh.columns[name], np.uint8)
+    shares = (np.arange(256) + 0.5) / 256
+    shares[[0, -1]] = 0, 1
+    rest = packing.lookup(packed, (2 * shares - 1) * _SH_RANGE)
+    return rest.reshape(count, 3, len(names) // 3).transpose(0, 2, 1)

@@ -36,7 +36,7 @@ def build(
     """Gaussians of arrays shaped as in `Gaussians`; UserError where one is not finite in float32, or far too large."""
     given = {"means": means, "log_scales": log_scales, "quats": quats, "opacity_logits": opacity_logits, "sh": sh}
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below
-        floats = {name: np.array(values, dtype=np.float32, order="C") for name, values in given.items()}
+        floats = {name: np.require(values, np.float32, ["C", "W"]) for name, values in given.items()}
     for name, values in floats.items():
         bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
         if len(bad):
@@ -74,6 +74,11 @@ def finite_logits(values: np.ndarray) -> np.ndarray:
 def finite_log(log_scales: np.ndarray) -> np.ndarray:
     """The same with the logarithm of 0 replaced by that of MIN_SCALE; other numbers that are not finite stay."""
     return np.where(log_scales == -np.inf, np.log(MIN_SCALE), log_scales)
+
+
+def lookup(packed: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Each byte's value, float32, from the 256 `values`: many times faster than arithmetic on every number."""
+    return values.astype(np.float32)[packed]
 
 
 def to_unorm(values: np.ndarray, bits: int) -> np.ndarray:

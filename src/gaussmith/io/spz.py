@@ -63,7 +63,7 @@ def save_spz(gaussians: Gaussians, path: str | Path) -> None:
         _pack_rotations(fields["quats"]).tobytes(),
         _pack_harmonics(fields["sh"][:, 1:]),
     ]
-    squeeze = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    squeeze = zlib.compressobj(5, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     write_bytes(path, squeeze.compress(b"".join(parts)), squeeze.flush())
 
 
@@ -86,13 +86,15 @@ def load_spz(path: str | Path) -> Gaussians:
     part = {name: body[stop - size : stop] for name, size, stop in zip(_PARTS, sizes, stops)}
     rest = np.frombuffer(part["sh"], np.uint8).reshape(count, _COEFFICIENTS[degree], 3)[:, : _COEFFICIENTS[3]]
     colors = np.frombuffer(part["colors"], np.uint8).reshape(count, 1, 3)
+    every = np.arange(256)
+    harmonics = (packing.lookup(colors, (every / 255 - 0.5) / _COLOR), packing.lookup(rest, every / 128 - 1))
     return packing.build(
         path,
         means=_positions(part["positions"], version, bits),
-        log_scales=np.frombuffer(part["scales"], np.uint8).reshape(count, 3) / 16.0 - 10,
+        log_scales=packing.lookup(np.frombuffer(part["scales"], np.uint8).reshape(count, 3), every / 16 - 10),
         quats=_rotations(part["rotations"], version),
-        opacity_logits=packing.logits(np.frombuffer(part["alphas"], np.uint8) / 255.0),
-        sh=np.concatenate([(colors / 255.0 - 0.5) / _COLOR, rest / 128.0 - 1], axis=1),
+        opacity_logits=packing.lookup(np.frombuffer(part["alphas"], np.uint8), packing.logits(every / 255)),
+        sh=np.concatenate(harmonics, axis=1),
     )
 
 
@@ -218,8 +220,8 @@ def _rotations(data: bytes, version: int) -> np.ndarray:
 
 def _pack_harmonics(rest: np.ndarray) -> bytes:
     """Bytes of coefficients [N,K-1,3], in steps of 8 for degree 1 and of 16 above, so that they compress well."""
-    step = np.where(np.arange(rest.shape[1]) < 3, 8, 16)[:, None]
-    return _bytes(np.floor((rest * 128 + 128) / step + 0.5) * step)
+    step = np.where(np.arange(rest.shape[1]) < 3, 8, 16).astype(np.float32)[:, None]
+    return _bytes(np.rint(rest * (128 / step) + 128 / step) * step)
 
 
 def _bytes(values: np.ndarray) -> bytes:
