@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from gaussmith import asset, editing, preview
+from gaussmith.camera import Camera
 from gaussmith.diffusion.family import DISTILLATIONS, DistillationName
 from gaussmith.diffusion.prompts import Prompts as Prompts
 from gaussmith.editing import Edits as Edits
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.events import Event, OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
 from gaussmith.gaussians import Gaussians
 from gaussmith.io import GAUSSIAN_WRITERS as GAUSSIAN_WRITERS
 from gaussmith.io import MESH_WRITERS as MESH_WRITERS
 from gaussmith.io import load as load
 from gaussmith.io import save_gaussians, save_mesh
+from gaussmith.io.cameras_json import load_cameras
 from gaussmith.io.image import save_image
 from gaussmith.io.video import save_video
 from gaussmith.mesh import Mesh
@@ -211,13 +213,31 @@ def resolve_device(name: str) -> torch.device:
 def mesh_from_gaussians(
     gaussians: Gaussians,
     *,
-    resolution: int = 128,
-    max_faces: int = 20_000,
-    texture_size: int = 1024,
+    method: mesh_splat.Method = "density",
+    cameras: Sequence[Camera] | str | Path | None = None,
+    resolution: int | None = None,
+    max_faces: int | None = None,
+    texture_size: int | None = None,
     on_event: OnEvent = ignore,
 ) -> Mesh:
-    """The textured, watertight mesh of any splat, where the splat is (see `recipes.mesh_splat`)."""
-    return mesh_splat.run(mesh_splat.Config(resolution, max_faces, texture_size), gaussians, on_event)
+    """The textured mesh of any splat, where the splat is (see `recipes.mesh_splat`).
+
+    Args:
+        method: "density" for objects: watertight. "tsdf" for scenes: open where no camera saw a surface.
+        cameras: for "tsdf", those that looked at the scene, or their cameras.json; by default some that look inwards.
+        resolution, max_faces, texture_size: instead of the method's own.
+
+    Raises:
+        UserError: anything the user can mend, in one sentence.
+    """
+    if method not in mesh_splat.METHODS:
+        raise UserError(f"there is no method {method!r}; choose one of {', '.join(mesh_splat.METHODS)}")
+    if cameras is not None and method != "tsdf":
+        raise UserError("the density of a splat needs no cameras; give them with the method tsdf")
+    views = load_cameras(cameras)[1] if isinstance(cameras, (str, Path)) else cameras
+    chosen: dict[str, Any] = {"resolution": resolution, "max_faces": max_faces, "texture_size": texture_size}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return mesh_splat.run(replace(mesh_splat.METHODS[method], **given), gaussians, on_event, views)
 
 
 def edit(
@@ -351,13 +371,25 @@ def reconstruct(
     """
     config = reconstruction_settings(preset, steps, max_gaussians, strategy, eval_every, seed, antialiased)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    seconds: dict[str, float] = {}
+    warnings: list[str] = []
+
+    def noted(event: Event) -> None:
+        if isinstance(event, Warned):
+            warnings.append(event.message)
+        elif isinstance(event, StageFinished):
+            seconds[event.stage] = round(event.seconds, 2)
+        on_event(event)
+
     scene = photos
     if not isinstance(scene, Scene):
         side = None if downscale else PHOTO_SIDES[preset]
-        scene = load_photos(scene, masks=masks, downscale=downscale, max_side=side, work=folder, on_event=on_event)
+        scene = load_photos(scene, masks=masks, downscale=downscale, max_side=side, work=folder, on_event=noted)
     chosen = resolve_device(device)
     scene = replace(scene, points=scene.points.to(chosen), colors=scene.colors.to(chosen))
-    return reconstruction.run(config, scene, on_event, folder, resume, on_state)
+    result = reconstruction.run(config, scene, noted, folder, resume, on_state)
+    # What was found on the way to the scene (photos that could not be placed, masks that lack) belongs to its report.
+    return replace(result, report=result.report | {"seconds": seconds, "warnings": warnings})
 
 
 def reconstruction_settings(

@@ -24,11 +24,9 @@ from gaussmith.train.judge import picture
 
 RADII = torch.tensor([0.5, 0.3, 0.4])
 SIZE = 48
-# A hundred steps, not thousands: each has to go further.
 SMALL = replace(
-    with_steps(Config(), 120), points=600, max_gaussians=900, save_every=7, eval_every=4,
-    position_rate=(1.6e-3, 1.6e-5), color_rate=0.01, scale_rate=0.02,
-)  # fmt: skip
+    with_steps(Config(), 120), points=600, max_gaussians=900, pixels_per_gaussian=1, save_every=7, eval_every=4
+)
 
 
 def seen(camera: Camera) -> Tensor:
@@ -135,6 +133,12 @@ def test_mcmc_learns_within_its_bound():
     result = run(replace(SMALL, strategy="mcmc"), scene())
     assert result.report["held_out"]["psnr"] > 25
     assert 600 < len(result.gaussians) <= SMALL.max_gaussians
+
+
+def test_few_pixels_carry_few_gaussians():
+    few = run(replace(SMALL, steps=30, pixels_per_gaussian=20), scene())
+    shown = sum(int((view.alpha > 0).sum()) for i, view in enumerate(scene().views) if i % 4)
+    assert 100 < len(few.gaussians) <= shown / 20 < 600
 
 
 def test_opaque_photos_of_mixed_sizes_start_at_the_points():

@@ -31,10 +31,10 @@ from gaussmith.render.splat import rasterize
 from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
 from gaussmith.train.judge import figures, installed_lpips, some
-from gaussmith.train.pictures import SMALLEST_SIDE, allowed, background, held_out, target
+from gaussmith.train.pictures import SMALLEST_SIDE, allowed, background, held_out, shown_pixels, target
 from gaussmith.train.reconstruction import describe, save_reconstruction
 from gaussmith.train.schedules import log_lerp, staged
-from gaussmith.train.start import initial_gaussians
+from gaussmith.train.start import FEWEST_POINTS, initial_gaussians
 
 Strategy = Literal["adc", "mcmc"]
 STRATEGIES: tuple[Strategy, ...] = ("adc", "mcmc")
@@ -48,10 +48,14 @@ class Config:
     Attributes:
         seed: of everything random.
         steps: of training, one photo each (paper: 30,000, and 7,000 for its quick figures).
-        strategy: density control, "adc" (the paper's) or "mcmc" (Kheradmand et al. 2024). max_gaussians: bound for
-            memory and time (ours; the paper has none).
+        strategy: density control, "adc" (the paper's) or "mcmc" (Kheradmand et al. 2024).
+        max_gaussians: bound for memory and time (ours; the paper has none).
+        pixels_per_gaussian: and no more Gaussians than one to so many training pixels that show the scene (ours): a
+            Gaussian has 59 numbers, and what the photos do not fix turns to specks in other views.
         points: random Gaussians to start from where the scene has no points (ours: the paper's 100,000 are for a GPU).
         sh_degree, sh_every: highest degree of the colours, and the steps after which each further one begins.
+        most_pace: the rates below are for the paper's 30,000 steps; shorter runs multiply all but the opacity's by
+            sqrt(30,000 / steps), at most by this (ours).
         position_rate: first and last rate of the positions, times the extent of the scene.
         color_rate, band_share: Adam's rate of the colours, and its factor for all bands but the lowest.
         opacity_rate, scale_rate, rotation_rate: Adam's rates.
@@ -67,9 +71,11 @@ class Config:
     steps: int = 7000
     strategy: Strategy = "adc"
     max_gaussians: int = 150_000
+    pixels_per_gaussian: float = 40.0
     points: int = 20_000
     sh_degree: int = 3
     sh_every: int = 1000
+    most_pace: float = 4.0
     position_rate: tuple[float, float] = (1.6e-4, 1.6e-6)
     color_rate: float = 2.5e-3
     band_share: float = 1 / 20
@@ -84,8 +90,13 @@ class Config:
     mcmc: mcmc.Config = field(default_factory=mcmc.Config)
     save_every: int = 500
 
+    @property
+    def pace(self) -> float:
+        """What the rates are multiplied by."""
+        return min(self.most_pace, max(1.0, (_PAPER_STEPS / self.steps) ** 0.5))
 
-_USUAL_STEPS = 7000
+
+_USUAL_STEPS, _PAPER_STEPS = 7000, 30_000
 
 
 def with_steps(config: Config, steps: int) -> Config:
@@ -193,8 +204,9 @@ def train(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     """Sections 4 to 6 of the paper: the optimisation."""
     config, scene, views, device = job.config, job.scene, job.views, job.scene.points.device
     generator = torch.Generator().manual_seed(config.seed)
-    gaussians = initial_gaussians(scene, config.points, config.max_gaussians, generator).to(device)
-    optimizer, control, order, first = Adam(_rates(config, scene)), _control(config, scene), torch.zeros(0), 0
+    most = min(config.max_gaussians, max(FEWEST_POINTS, int(shown_pixels(views) / config.pixels_per_gaussian)))
+    gaussians = initial_gaussians(scene, config.points, most, generator).to(device)
+    optimizer, control, order, first = Adam(_rates(config)), _control(config, scene, most), torch.zeros(0), 0
     if saved:
         gaussians = Gaussians(**checkpoint.section("gaussians", saved.tensors)).to(device)
         optimizer.restore(_on(device, checkpoint.section("adam", saved.tensors)))
@@ -205,7 +217,7 @@ def train(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     job.on_event(StageStarted("train", config.steps))
 
     for step in range(first + 1, config.steps + 1):
-        optimizer.rates["means"] = scene.extent * log_lerp(*config.position_rate, step / config.steps)
+        optimizer.rates["means"] = config.pace * scene.extent * log_lerp(*config.position_rate, step / config.steps)
         gaussians = _with_bands(gaussians, optimizer, min(config.sh_degree, (step - 1) // config.sh_every), config)
         for tensor in gaussians.tensors().values():
             tensor.requires_grad_()
@@ -253,18 +265,20 @@ def train(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     return _finished(_with_bands(gaussians, optimizer, config.sh_degree, config))
 
 
-def _rates(config: Config, scene: Scene) -> dict[str, float]:
+def _rates(config: Config) -> dict[str, float]:
+    """Adam's rates; that of the positions is set at every step."""
+    pace = config.pace
     return {
-        "means": scene.extent * config.position_rate[0], "sh": config.color_rate, "opacity_logits": config.opacity_rate,
-        "log_scales": config.scale_rate, "quats": config.rotation_rate,
+        "means": 0.0, "sh": pace * config.color_rate, "opacity_logits": config.opacity_rate,
+        "log_scales": pace * config.scale_rate, "quats": pace * config.rotation_rate,
     }  # fmt: skip
 
 
-def _control(config: Config, scene: Scene) -> DensityControl:
+def _control(config: Config, scene: Scene, most: int) -> DensityControl:
     cameras = torch.cat([view.camera.position for view in scene.views])
     if config.strategy == "mcmc":
-        return mcmc.MCMC(replace(config.mcmc, max_count=config.max_gaussians), scene.extent, config.steps, cameras)
-    return adc.ADC(replace(config.adc, max_count=config.max_gaussians), scene.extent, config.steps, cameras)
+        return mcmc.MCMC(replace(config.mcmc, max_count=most), scene.extent, config.steps, cameras)
+    return adc.ADC(replace(config.adc, max_count=most), scene.extent, config.steps, cameras)
 
 
 def _with_bands(gaussians: Gaussians, optimizer: Adam, degree: int, config: Config) -> Gaussians:

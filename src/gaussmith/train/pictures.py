@@ -67,3 +67,8 @@ def held_out(views: Sequence[View], every: int) -> tuple[list[View], list[View]]
     if every < 2 or len(views) < every:
         return list(views), []
     return [v for i, v in enumerate(views) if i % every], [v for i, v in enumerate(views) if i % every == 0]
+
+
+def shown_pixels(views: Sequence[View]) -> int:
+    """How many pixels of the views show the scene: all of them, or those with an alpha above 0."""
+    return sum(v.rgb[..., 0].numel() if v.alpha is None else int((v.alpha > 0).sum()) for v in views)
