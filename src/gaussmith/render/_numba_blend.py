@@ -62,6 +62,13 @@ def _open_rows(s, top, bottom):
     return lowest, highest
 
 
+@njit(inline="always", error_model="numpy")
+def _rows(packed, upper, lower):
+    """First and last row of an entry within the open ones; the masks tell LLVM that no index is negative."""
+    first, last = packed >> 4, packed & 15
+    return (upper if upper > first else first) & 15, (lower if lower < last else last) & 15
+
+
 @njit(cache=True, error_model="numpy")
 def _clear(s, rows, columns):
     """Reset the scratch; pixels beyond the picture start finished."""
@@ -114,8 +121,7 @@ def blend(
             opacity, red, green, blue = splat[3], splat[4], splat[5], splat[6]
             depth, nx, ny, nz = splat[7], splat[8], splat[9], splat[10]
             dx, dy = f4(left) + HALF - splat[SPLAT], f4(top) + HALF - splat[SPLAT + 1]
-            first = max(np.int64(entry_rows[k]) >> 4, upper) & 15  # the masks tell LLVM that no index is negative
-            last = min(np.int64(entry_rows[k]) & 15, lower) & 15
+            first, last = _rows(np.int64(entry_rows[k]), upper, lower)
             for i in range(first, last + 1):
                 y = dy + f4(i)
                 u0, v = l0 * dx + l1 * y, l2 * y
@@ -238,8 +244,7 @@ def blend_backward(
             opacity, red, green, blue = splat[3], splat[4], splat[5], splat[6]
             depth, nx, ny, nz = splat[7], splat[8], splat[9], splat[10]
             dx, dy = f4(left) + HALF - means2d[g, 0], f4(top) + HALF - means2d[g, 1]
-            first = max(np.int64(entry_rows[k]) >> 4, upper) & 15  # the masks tell LLVM that no index is negative
-            last = min(np.int64(entry_rows[k]) & 15, lower) & 15
+            first, last = _rows(np.int64(entry_rows[k]), upper, lower)
             lanes[:] = ZERO
             if absolute is not None:
                 spread[:] = ZERO
