@@ -16,6 +16,7 @@ FEWEST_POINTS = 100
 NEAREST, FARTHEST = 0.5, 20.0
 # The share of the views which see a point that must see the object there; the rest is left to faulty masks.
 _AGREEMENT = 0.95
+_LOOKS = 0.5  # share of the views that must have the point in the picture: at the rims a few always agree
 _LARGEST_SCALE = 0.1  # of the extent: a lonely point far away must not cover the whole scene
 
 
@@ -94,7 +95,7 @@ def _along_rays(scene: Scene, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _seen(scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Of points [P,3]: whether the views that have them in the picture agree that they are object [P], and the mean
+    """Of points [P,3]: whether most views have them in the picture and agree that they are object [P], and the mean
     colour [P,3] there; grey where no view looks."""
     looked, hits, total = torch.zeros(len(points)), torch.zeros(len(points)), torch.zeros(len(points), 3)
     for view in scene.views:
@@ -106,4 +107,4 @@ def _seen(scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
         hits[inside] += solid
         total[inside] += solid[:, None] * view.rgb.cpu()[row, column].float() / 255
     color = torch.where(hits[:, None] > 0, total / hits[:, None].clamp_min(1), 0.5)
-    return (looked > 0) & (hits >= _AGREEMENT * looked), color
+    return (looked >= _LOOKS * len(scene.views)) & (hits >= _AGREEMENT * looked), color
