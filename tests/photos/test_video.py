@@ -45,6 +45,12 @@ def test_frames_are_bounded_and_reduced(tmp_path, monkeypatch):
     assert len(list((tmp_path / "frames").iterdir())) == 4  # those of before are gone
 
 
+def test_repeated_frames_are_kept_once(tmp_path):
+    frames = np.random.default_rng(1).integers(0, 256, (5, 6, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    save_video(tmp_path / "a.mp4", frames, fps=1)
+    assert len(take_frames(tmp_path / "a.mp4", tmp_path / "frames")) == 5
+
+
 def test_same_film_gives_the_same_frames(tmp_path):
     film = filmed(tmp_path / "a.mp4")
     first, second = (

@@ -25,7 +25,7 @@ from gaussmith.io.source import read_bytes
 from gaussmith.photos.stage import Staged, stage_photos, timed
 
 EXHAUSTIVE = 60  # photos; up to here every pair is matched
-FEATURES = 8192  # a photo at most (COLMAP's own limit)
+FEATURES = 4096  # a photo at most, as COLMAP has it for photos of this size; time grows with its square
 _NEIGHBOURS, _RING = 10, 8  # beyond it: this many following photos, and all pairs of every eighth, to close loops
 _SEED = 0
 _VERSION = 1  # of what is kept in the work folder; to be changed with what decides the result

@@ -38,10 +38,15 @@ def take_frames(video: Path, place: Path, *, on_event: OnEvent = ignore) -> list
     count = int(min(FRAMES, max(1, seconds / _LEAST_APART)))
     shutil.rmtree(place, ignore_errors=True)
     names: list[str] = []
+    last: np.ndarray | None = None
     with timed("frames", count, on_event), _frames(video, count * _CANDIDATES / seconds) as frames:
         while len(names) < count and (some := list(islice(frames, _CANDIDATES))):
+            best = max(some, key=_sharpness)
+            if last is not None and np.array_equal(best, last):
+                continue  # a film of few frames a second: ffmpeg repeats them
+            last = best
             names.append(f"frame_{len(names):04d}.png")
-            save_image(place / names[-1], max(some, key=_sharpness))
+            save_image(place / names[-1], best)
             on_event(Step("frames", len(names)))
     if len(names) < 3:
         raise UserError(f"{video} is too short ({seconds:.1f} s); film for 20 to 60 seconds while walking around")
