@@ -11,6 +11,7 @@ from gaussmith.capture import Capture
 from gaussmith.events import StageStarted, Step, UserError, Warned
 from gaussmith.photos import load_scene, open_capture, sfm
 from gaussmith.photos.sfm import structure_from_motion
+from gaussmith.photos.stage import stage_photos
 
 pytest.importorskip("pycolmap")
 
@@ -93,6 +94,22 @@ def test_model_is_found_again_unless_photos_change(found, tmp_path, monkeypatch)
         open_capture(folder, work=kept)
 
 
+def test_features_keep_to_the_masks(photos, tmp_path):
+    pycolmap = pytest.importorskip("pycolmap")
+    half = np.zeros((216, 288), np.uint8)
+    half[:, :144] = 255
+    Image.fromarray(half).save(tmp_path / "mask.png")
+    masks = {"b .png": tmp_path / "mask.png"}  # the other photo counts whole
+    staged = stage_photos(photos, ["a .png", "b .png"], masks, tmp_path)
+    sfm._features(pycolmap, staged, tmp_path, tmp_path / "database.db", lambda _: None)
+    database = pycolmap.Database.open(tmp_path / "database.db")
+    whole, masked = (database.read_keypoints(image.image_id) for image in database.read_all_images())
+    database.close()
+    assert len(whole) > len(masked) > 50
+    assert whole[:, 0].max() > 200
+    assert masked[:, 0].max() <= 145
+
+
 def test_photos_that_do_not_overlap(tmp_path):
     generator = np.random.default_rng(1)
     for i in range(4):
@@ -100,7 +117,7 @@ def test_photos_that_do_not_overlap(tmp_path):
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     with pytest.raises(UserError, match=r"only 0 of 4 photos.*20 to 40 sharp photos"):
         open_capture(tmp_path, work=tmp_path / "work")
-    assert not (tmp_path / "work" / "model.json").exists()
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_featureless_and_tiny_photos(tmp_path):
@@ -153,8 +170,6 @@ def test_pairs():
 
 
 def test_masks_and_cameras_decide_what_is_shared(tmp_path):
-    from gaussmith.photos.stage import stage_photos
-
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 28
     exif[0x0112] = 6

@@ -68,9 +68,13 @@ def structure_from_motion(
     capture = _kept(work, key, folder)
     if capture is None:
         _require_pycolmap()
-        staged = stage_photos(folder, names, masks, _emptied(work / "staged"), on_event)
-        _reconstruct(staged, work, ordered or len(names) > EXHAUSTIVE, on_event)
-        shutil.rmtree(work / "staged")
+        place = _emptied(work / "staged")
+        (work / "model.json").unlink(missing_ok=True)  # never beside a model of other photos, however this ends
+        try:
+            staged = stage_photos(folder, names, masks, place, on_event)
+            _reconstruct(staged, work, ordered or len(names) > EXHAUSTIVE, on_event)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
         write_bytes(work / "model.json", json.dumps(key).encode())
         capture = load_colmap(work / "model", images=folder)
     photos = [replace(photo, upright=True, mask=masks.get(photo.name)) for photo in capture.photos]

@@ -52,7 +52,7 @@ def timed(stage: str, steps: int, on_event: OnEvent) -> Iterator[None]:
 def stage_photos(
     folder: Path, names: list[str], masks: Mapping[str, Path], place: Path, on_event: OnEvent = ignore
 ) -> list[Staged]:
-    """Write place/photos/00000.png and so on, and place/masks/00000.png.png for those with alpha or a mask.
+    """Write place/photos/00000.png and so on, and, if any has alpha or a mask, place/masks/00000.png.png and so on.
 
     Raises:
         UserError: a photo or mask that cannot be read, or is too small; the place cannot be written.
@@ -62,7 +62,15 @@ def stage_photos(
         for i, name in enumerate(names):
             staged.append(_stage(folder / name, f"{i:05d}.png", masks.get(name), place))
             on_event(Step("reading", i + 1))
+    if any(photo.masked for photo in staged):
+        for photo in staged:
+            if not photo.masked:  # COLMAP wants all or none
+                _save(_mask_of(place, photo.file), np.ones((photo.lens.height, photo.lens.width)))
     return staged
+
+
+def _mask_of(place: Path, file: str) -> Path:
+    return place / "masks" / f"{file}.png"
 
 
 def _stage(photo: Path, file: str, beside: Path | None, place: Path) -> Staged:
@@ -73,7 +81,7 @@ def _stage(photo: Path, file: str, beside: Path | None, place: Path) -> Staged:
     mask = rgba[..., 3] if beside is None else rgba[..., 3] * _mask(beside, width, height)
     masked = float(mask.min()) < 0.5
     if masked:
-        _save(place / "masks" / f"{file}.png", (mask >= 0.5).astype(np.float32))
+        _save(_mask_of(place, file), (mask >= 0.5).astype(np.float32))
     _save(place / "photos" / file, rgba[..., :3])
     camera, equivalent = _exif(photo)
     focal = None if equivalent is None else round(equivalent / _FULL_FRAME * math.hypot(width, height), 3)
