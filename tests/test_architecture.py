@@ -41,6 +41,7 @@ SIDEWAYS = {
     ("priors", "diffusion"),  # a prior is a network with a noise schedule
     ("asset", "preview"),
     ("train", "preview"),  # what a training shows as it goes stands on the same sheets
+    ("train", "asset"),  # a reconstruction's report names the same versions as an asset's
     ("train", "synth"),  # and is told of the views that it learns from
     ("cli", "api"),
     ("cli", "cli_priors"),
