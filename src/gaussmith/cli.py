@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
@@ -28,6 +28,7 @@ from gaussmith.cli_options import (
     OptionalFloat,
     OptionalInt,
     OptionalOutput,
+    OptionalPath,
     Output,
     Preset,
     angles,
@@ -209,24 +210,30 @@ def mesh(
     splat: Positional[Path],
     *,
     output: Output,
-    resolution: int = 128,
-    max_faces: int = 20_000,
-    texture_size: int = 1024,
+    method: Literal["density", "tsdf"] = "density",
+    cameras: OptionalPath = None,
+    resolution: OptionalInt = None,
+    max_faces: OptionalInt = None,
+    texture_size: OptionalInt = None,
     quiet: bool = False,
 ) -> None:
-    """Turn a Gaussian splat (any 3DGS PLY) into a textured, watertight mesh.
+    """Turn a Gaussian splat into a textured mesh: an object into a watertight one, a scene into an open one.
 
     Args:
-        splat: PLY file in the 3DGS layout, SH degree 0 to 3.
+        splat: A splat of any format, SH degree 0 to 3.
         output: The mesh to write: .glb, .obj, .ply or .stl.
-        resolution: Cells along the longest side when the surface is extracted, 32 to 512.
-        max_faces: Upper limit of the mesh's faces, 100 to 1000000.
-        texture_size: Side of the texture in pixels, 64 to 8192.
+        method: density for an object: watertight. tsdf for a scene: what cameras see of it, open elsewhere.
+        cameras: For tsdf: the cameras.json beside the splat; without, views from all around that look inwards.
+        resolution: Cells along the longest side when the surface is extracted, 32 to 512; 128, for tsdf 256.
+        max_faces: Upper limit of the mesh's faces, 100 to 1000000; 20000, for tsdf 100000.
+        texture_size: Side of the texture in pixels, 64 to 8192; 1024, for tsdf 2048.
         quiet: Show nothing but errors.
     """
     within("--resolution", resolution, 32, 512)
     within("--max-faces", max_faces, 100, 1_000_000)
     within("--texture-size", texture_size, 64, 8192)
+    if cameras is not None and method != "tsdf":
+        raise UserError("--cameras goes with --method tsdf; the density of a splat needs none")
     from gaussmith import api
     from gaussmith.gaussians import Gaussians
 
@@ -237,7 +244,13 @@ def mesh(
     writable_folder(output.parent)
     with reporting(quiet) as on_event:
         result = api.mesh_from_gaussians(
-            gaussians, resolution=resolution, max_faces=max_faces, texture_size=texture_size, on_event=on_event
+            gaussians,
+            method=method,
+            cameras=cameras,
+            resolution=resolution,
+            max_faces=max_faces,
+            texture_size=texture_size,
+            on_event=on_event,
         )
     api.save(result, output)
     tell(quiet, str(output))

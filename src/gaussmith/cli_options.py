@@ -17,6 +17,7 @@ Device = Literal["auto", "cpu", "cuda"]
 DistillationName = Literal["sds", "vsd", "bsd", "dsd", "csd", "ism"]
 OptionalFloat = Annotated[float | None, arg(metavar="FLOAT")]
 OptionalInt = Annotated[int | None, arg(metavar="INT")]
+OptionalPath = Annotated[Path | None, arg(metavar="PATH")]
 OptionalOutput = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
 MIN_FREE_BYTES = 100 * 1024 * 1024  # a fine asset with its checkpoint takes about half of this
 

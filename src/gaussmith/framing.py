@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from gaussmith.camera import Camera
 from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 
@@ -32,6 +33,12 @@ class Fit:
     def mesh(self, mesh: Mesh) -> Mesh:
         """A mesh moved to the origin."""
         return mesh.with_(vertices=(mesh.vertices - self.centre.to(mesh.vertices)) * self.scale)
+
+    def camera(self, camera: Camera) -> Camera:
+        """Cameras moved to the origin along with what they see."""
+        c2w = camera.c2w.clone()
+        c2w[:, :3, 3] = (c2w[:, :3, 3] - self.centre.to(c2w)) * self.scale
+        return replace(camera, c2w=c2w)
 
     def undo(self, mesh: Mesh) -> Mesh:
         """A mesh moved from the origin back to where its object was."""

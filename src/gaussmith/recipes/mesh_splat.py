@@ -1,24 +1,36 @@
-"""Any Gaussian splat becomes a textured, watertight mesh. No prior is needed.
+"""Any Gaussian splat becomes a textured mesh, watertight if it is an object. No prior is needed.
 
     move the splat to the origin, at the size the cameras expect
-    extract the surface where its density crosses a level
-    unwrap it and colour it from 26 renders of the splat itself
+    extract the surface where its density crosses a level, or, for open scenes, from what cameras see of it
+    unwrap it and colour it from renders of the splat itself
     move the mesh back to where the splat was
 
-Source: DreamGaussian (Tang et al. 2023), section 3.3, for splats of any origin.
+Source: DreamGaussian (Tang et al. 2023), section 3.3, for splats of any origin; Curless and Levoy 1996 for scenes.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
+
+from gaussmith.camera import Camera, concat
 from gaussmith.events import OnEvent, StageFinished, StageStarted, UserError, Warned, ignore
 from gaussmith.framing import fit_points, visible_points
 from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
-from gaussmith.surface import extract_mesh
+from gaussmith.surface import check, extract_mesh
+from gaussmith.surface.tsdf import extract_tsdf
 from gaussmith.texture.bake_splat import texture_from_gaussians
+
+Method = Literal["density", "tsdf"]
+
+# Views that colour a scene: the nearest to a place are among so many, and memory stays below 500 MB.
+TEXTURE_VIEWS = 48
+TEXTURE_SIDE = 800
 
 
 @dataclass(frozen=True)
@@ -29,19 +41,29 @@ class Config:
         resolution: grid nodes along the longest side of the surface query (DreamGaussian: 128).
         max_faces: upper limit of the mesh's faces.
         texture_size: side of the texture in pixels (DreamGaussian: 1024).
+        method: "density", where the Gaussians are dense, closed, for objects; or "tsdf", what cameras see, open where
+            they see nothing, for scenes.
     """
 
     resolution: int = 128
     max_faces: int = 20_000
     texture_size: int = 1024
+    method: Method = "density"
 
 
-def run(config: Config, gaussians: Gaussians, on_event: OnEvent = ignore) -> Mesh:
+METHODS: dict[str, Config] = {"density": Config(), "tsdf": Config(256, 100_000, 2048, "tsdf")}
+
+
+def run(
+    config: Config, gaussians: Gaussians, on_event: OnEvent = ignore, cameras: Sequence[Camera] | None = None
+) -> Mesh:
     """The textured mesh of a splat, where the splat is and as large as it.
 
     Args:
-        config: resolution and sizes.
+        config: method, resolution and sizes.
         gaussians: N >= 1 Gaussians of any SH degree, anywhere, of any scale; those that are not finite are left out.
+        cameras: for "tsdf", one or more that looked at the scene, each of one view; by default 26 around it that look
+            inwards.
 
     Raises:
         UserError: nothing visible in the splat, or its density has no surface.
@@ -57,13 +79,36 @@ def run(config: Config, gaussians: Gaussians, on_event: OnEvent = ignore) -> Mes
     fit = fit_points(points)
     centred = fit.gaussians(gaussians.detach().select(finite))
 
+    views = None if cameras is None else fit.camera(_one_size(cameras))
+
     started = time.monotonic()
     on_event(StageStarted("surface"))
-    mesh = extract_mesh(centred, resolution=config.resolution, max_faces=config.max_faces)
+    if config.method == "tsdf":
+        mesh = extract_tsdf(centred, views, resolution=config.resolution, max_faces=config.max_faces)
+    else:
+        mesh = extract_mesh(centred, resolution=config.resolution, max_faces=config.max_faces)
     on_event(StageFinished("surface", time.monotonic() - started, {"faces": len(mesh.faces)}))
+    if not check(mesh).watertight:
+        on_event(Warned("the mesh is open where no camera saw a surface: it is not watertight"))
 
     started = time.monotonic()
     on_event(StageStarted("texture"))
-    mesh, coverage = texture_from_gaussians(mesh, centred, config.texture_size)
+    mesh, coverage = texture_from_gaussians(mesh, centred, config.texture_size, cameras=_texture_views(views))
     on_event(StageFinished("texture", time.monotonic() - started, {"coverage": coverage}))
     return fit.undo(mesh)
+
+
+def _one_size(cameras: Sequence[Camera]) -> Camera:
+    """All views on one pixel grid, that of the median area."""
+    size = sorted(((c.width, c.height) for c in cameras), key=lambda s: s[0] * s[1])[len(cameras) // 2]
+    return concat([camera.resized(*size) for camera in cameras])
+
+
+def _texture_views(cameras: Camera | None) -> Camera | None:
+    """At most TEXTURE_VIEWS of them, evenly chosen, of at most TEXTURE_SIDE pixels."""
+    if cameras is None:
+        return None
+    if len(cameras) > TEXTURE_VIEWS:
+        cameras = cameras[torch.linspace(0, len(cameras) - 1, TEXTURE_VIEWS).round().long()]
+    scale = min(1.0, TEXTURE_SIDE / max(cameras.width, cameras.height))
+    return cameras.resized(max(round(scale * cameras.width), 1), max(round(scale * cameras.height), 1))

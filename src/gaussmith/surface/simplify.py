@@ -24,8 +24,10 @@ MAX_VALENCE = 24  # vertices with more neighbours make needle triangles; also bo
 REGULARISE = 1e-3
 
 
-def decimate(vertices: F64, faces: I64, max_faces: int) -> tuple[F64, I64]:
+def decimate(vertices: F64, faces: I64, max_faces: int, fixed: NDArray[np.bool_] | None = None) -> tuple[F64, I64]:
     """Collapse edges of a closed manifold until at most max_faces are left, or until no edge may go.
+
+    Vertices that are `fixed` [V] stay what and where they are.
 
     Every pass sorts the edges by error and collapses the cheapest, each vertex at most once. The topology is untouched,
     so a small budget may not be reached on a surface with many parts or handles.
@@ -41,6 +43,7 @@ def decimate(vertices: F64, faces: I64, max_faces: int) -> tuple[F64, I64]:
     share = CHEAPEST
     while len(faces) > max_faces:
         edges = _unique_edges(faces)
+        edges = edges if fixed is None else edges[~fixed[edges].any(axis=1)]
         cost, target = _edge_costs(vertices, quadrics, edges)
         order = np.argsort(cost, kind="stable")[: max(int(share * len(edges)), 64)]
         wanted = (len(faces) - max_faces + 1) // 2

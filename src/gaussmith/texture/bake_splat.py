@@ -17,7 +17,7 @@ from gaussmith.views import baking_ring
 
 
 def texture_from_gaussians(
-    mesh: Mesh, gaussians: Gaussians, size: int = 1024, *, view_size: int = 512
+    mesh: Mesh, gaussians: Gaussians, size: int = 1024, *, view_size: int = 512, cameras: Camera | None = None
 ) -> tuple[Mesh, float]:
     """Unwrap a mesh and colour it from 26 renders of its Gaussians (DreamGaussian, section 3.3).
 
@@ -28,6 +28,7 @@ def texture_from_gaussians(
         gaussians: what the mesh was extracted from, in the same place.
         size: side of the texture in texels.
         view_size: side of the renders in pixels (DreamGaussian: 512).
+        cameras: B views to take instead, of a mesh of any place and size.
 
     Returns:
         The mesh with uv, uv_faces and albedo [size,size,3]; and the share of its texels, in [0,1], that some view saw.
@@ -36,14 +37,17 @@ def texture_from_gaussians(
         UserError: the mesh has no surface to unwrap.
     """
     unwrapped = unwrap(mesh, size)
-    baked = bake_gaussians(unwrapped, gaussians, size, view_size)
+    baked = bake_gaussians(unwrapped, gaussians, size, view_size, cameras)
     albedo = fill(baked.albedo, baked.weight, unwrapped, baked.atlas)
     return unwrapped.with_(albedo=equalise_seams(albedo, unwrapped, baked.atlas)), baked.coverage
 
 
-def bake_gaussians(mesh: Mesh, gaussians: Gaussians, size: int, view_size: int = 512) -> Baked:
-    """What 26 renders of the Gaussians show of a mesh with uv; texels that no view saw are left empty."""
-    cameras = baking_ring(size=view_size).camera()
+def bake_gaussians(
+    mesh: Mesh, gaussians: Gaussians, size: int, view_size: int = 512, cameras: Camera | None = None
+) -> Baked:
+    """What renders of the Gaussians, 26 or those of `cameras`, show of a mesh with uv; texels that no view saw are left
+    empty."""
+    cameras = baking_ring(size=view_size).camera() if cameras is None else cameras
     return bake(mesh, cameras, *render_views(gaussians, cameras), size)
 
 
