@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gaussmith.density.adc import ADC, Config
 from gaussmith.density.base import DensityControl
+from gaussmith.density.ops import USUAL_EXTENT, bounded
 from gaussmith.gaussians import Gaussians, logit
 
 EXTENT = 2.0
@@ -97,7 +98,7 @@ def test_the_plan_rises_from_what_there_is_to_the_bound():
     control.after(500, many(100), {}, generator())
     plan = [control.planned(s) for s in range(500, 15_001, 100)]
     assert plan[0] == 100 and plan[-1] == 1000 and plan == sorted(plan)
-    assert max(b / a for a, b in pairwise(plan)) < 1.05
+    assert {b - a for a, b in pairwise(plan)} <= {6, 7}
     full = ADC(CONFIG, EXTENT, STEPS)
     full.after(500, many(1500), {}, generator())
     assert full.planned(500) == 1000
@@ -264,6 +265,6 @@ def test_whatever_is_observed_the_result_is_bounded_finite_and_follows_its_sourc
     assert len(kept.unique()) == len(kept) and bool((kept < n).all()) and bool((change.source >= -1).all())
     if control.timing.due(step):
         assert bool(change.gaussians.finite().all())
-        untouched = change.gaussians.select(change.source >= 0)
+        untouched, sound = change.gaussians.select(change.source >= 0), bounded(gaussians, EXTENT / USUAL_EXTENT)
         names = set(untouched.tensors()) - set(change.forget)
-        assert all(torch.equal(untouched.tensors()[k], gaussians.tensors()[k][kept]) for k in names)
+        assert all(torch.equal(untouched.tensors()[k], sound.tensors()[k][kept]) for k in names)

@@ -14,7 +14,7 @@ from gaussmith.density.mcmc import MAX_PARTS, MCMC, Config, divided, relocated
 from gaussmith.gaussians import Gaussians, concat, logit
 
 EXTENT, STEPS = 2.2, 30_000
-CONFIG = Config(max_count=1000)
+CONFIG = Config(max_count=1000, spread=0)
 RATES = {"means": 1e-4}
 
 
@@ -118,6 +118,19 @@ def test_relocation_leaves_every_place_as_it_looked():
         assert (int(change.source[row]) == row) == (parts == 1)
         looked += parts
     assert looked == 300
+
+
+def test_parts_are_drawn_from_the_gaussian_they_divide():
+    one = many(1, seed=5, opacity=0.9)
+    crowd = concat([one, one.select(torch.zeros(9999, dtype=torch.int64))])
+    crowd.opacity_logits[1:] = logit(0.001)
+    config = replace(CONFIG, max_count=10_000, noise=0, spread=0.5)
+    result = MCMC(config, EXTENT, STEPS).after(500, crowd, RATES, generator()).gaussians
+    offset = result.means - one.means
+    torch.testing.assert_close(result.scales, result.scales[:1].expand_as(result.scales))
+    # The standard error of a variance from n samples is sqrt(2/n) = 1.4 % of it.
+    expected = 0.25 * result.select(torch.tensor([0])).covariances[0]
+    assert float((offset.T @ offset / len(offset) - expected).abs().max()) < 0.06 * float(expected.diagonal().max())
 
 
 def test_growth_is_five_per_cent_to_the_bound():

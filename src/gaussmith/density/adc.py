@@ -182,11 +182,10 @@ class ADC:
     def planned(self, step: int) -> int:
         """How many Gaussians there should be after `step`, which is to follow the first time.
 
-        Geometric growth slowed down along a parabola: early on the photos have most to say, late it has to settle.
+        A straight line from what there was to `max_count`: as many more each time.
         """
-        first, most = max(self._first_count, 1), self.config.max_count
-        p = self.timing.progress(step)
-        return most if p == 1 or first >= most else round(first * (most / first) ** (p * (2 - p)))
+        first, most = self._first_count, self.config.max_count
+        return most if first >= most else round(first + (most - first) * self.timing.progress(step))
 
     def state(self) -> dict[str, Tensor]:
         """See `DensityControl`."""

@@ -46,6 +46,8 @@ class Config:
             times, add more each time: the same share of the run brings the same growth (ours).
         noise: strength of the noise on the centres, times the positions' rate; 0 for none.
         opacity_weight, scale_weight: of the mean opacity and the mean scale in the loss.
+        spread: parts of a divided Gaussian are drawn from it, at this many times its scales (ours; 0 is the paper's).
+            Coincident ones get equal gradients: only noise, which opaque ones hardly get, would ever part them.
         near_share: Gaussians nearer to a camera than this share of the extent count as dead (ours).
     """
 
@@ -58,6 +60,7 @@ class Config:
     noise: float = 5e5
     opacity_weight: float = 0.01
     scale_weight: float = 0.01
+    spread: float = 1.0
     near_share: float = 0.05
 
 
@@ -124,29 +127,32 @@ class MCMC:
     def _moved(self, gaussians: Gaussians, generator: torch.Generator) -> tuple[Gaussians, Tensor, dict[str, int]]:
         """Section 3.3: the dead relocated to live ones, and some more live ones divided, up to `max_count`."""
         config, fixed = self.config, repair(bounded(gaussians, self._unit), self._unit)
-        current, source = fixed.gaussians, fixed.source.clone()
+        current, source = fixed.gaussians, fixed.source
         dead = current.opacities <= config.dead_opacity
         if self.cameras is not None:
             dead |= near(current.means, self.cameras.to(current.means), config.near_share * self.extent)
         alive = (~dead).nonzero()[:, 0]
         lost = dead.nonzero()[:, 0] if len(alive) else alive
+        parted = torch.zeros_like(dead)
         if len(lost):
             hosts = alive[sample(current.opacities[alive], len(lost), generator)]
             current = divided(current, hosts, config.dead_opacity)
             row = torch.arange(len(current), device=hosts.device)
             row[lost] = hosts
             current = current.select(row)
-            source[lost] = source[hosts] = -1
+            parted[lost] = parted[hosts] = True
         more = max(0, min(config.max_count, math.ceil((1 + self._growth) * len(current))) - len(current))
         if len(alive) and more:
             hosts = sample(current.opacities, more, generator)
             current = divided(current, hosts, config.dead_opacity)
-            source[hosts] = -1
-            current, source = concat([current, current.select(hosts)]), torch.cat([source, torch.full_like(hosts, -1)])
-        added = len(current) - len(fixed.gaussians)
-        return current, source, {
-            "relocated": len(lost), "added": added, "mended": fixed.mended, "removed": fixed.removed,
-        }  # fmt: skip
+            current = concat([current, current.select(hosts)])
+            parted[hosts] = True
+            parted = torch.cat([parted, torch.ones_like(hosts, dtype=torch.bool)])
+        added = len(current) - len(source)
+        source = torch.where(parted, -1, torch.nn.functional.pad(source, (0, added), value=-1))
+        current = apart(current, parted.nonzero()[:, 0], config.spread, generator)
+        counts = {"relocated": len(lost), "added": added, "mended": fixed.mended, "removed": fixed.removed}
+        return current, source, counts
 
     def _shaken(self, gaussians: Gaussians, rate: float, generator: torch.Generator) -> Gaussians | None:
         """Section 3.2 and eq. 8: noise on the centres, shaped by each covariance, for the faint; None if none is.
@@ -195,6 +201,15 @@ def divided(gaussians: Gaussians, hosts: Tensor, least_opacity: float) -> Gaussi
     logits[rows] = opacity.clamp(least_opacity, _MAX_OPACITY).logit()
     log_scales[rows] += factor.log()[:, None]
     return Gaussians(**{**gaussians.tensors(), "opacity_logits": logits, "log_scales": log_scales})
+
+
+def apart(gaussians: Gaussians, rows: Tensor, spread: float, generator: torch.Generator) -> Gaussians:
+    """The centres of `rows` [M] moved to points drawn from each Gaussian with `spread` times its scales."""
+    if spread == 0 or len(rows) == 0:
+        return gaussians
+    drawn = spread * gaussians.scales[rows] * normal(len(rows), gaussians.means, generator)
+    offset = quat_rotate(gaussians.quats[rows], drawn)
+    return Gaussians(**{**gaussians.tensors(), "means": gaussians.means.index_add(0, rows, offset)})
 
 
 @cache
