@@ -1,6 +1,7 @@
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,10 +141,11 @@ def test_two_photos_are_too_few(photos, tmp_path):
         structure_from_motion(photos, ["a .png", "b .png"], work=tmp_path)
 
 
-def test_without_pycolmap_the_sentence_says_what_to_install(photos, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycolmap", None)
-    with pytest.raises(UserError, match=r"pip install 'gaussmith\[sfm\]'"):
-        open_capture(photos, work=tmp_path / "work")
+def test_without_a_recent_pycolmap_the_sentence_says_what_to_install(photos, tmp_path, monkeypatch):
+    for module in (None, SimpleNamespace(__version__="3.11.1")):
+        monkeypatch.setitem(sys.modules, "pycolmap", module)
+        with pytest.raises(UserError, match=r"pip install -U 'gaussmith\[sfm\]'"):
+            open_capture(photos, work=tmp_path / "work")
 
 
 def test_place_that_cannot_be_written(photos, tmp_path):

@@ -30,6 +30,7 @@ _NEIGHBOURS, _RING = 10, 8  # beyond it: this many following photos, and all pai
 _SEED = 0
 _VERSION = 1  # of what is kept in the work folder; to be changed with what decides the result
 _PHOTOS, _PAIRS = 4, 64  # of one call, between two steps of the progress
+_PYCOLMAP = 4  # major version; before it random choices could not all be fixed
 _LEAST = 3  # photos; two show depth, but nothing checks it
 _ADVICE = (
     "take 20 to 40 sharp photos while walking around, each sharing two thirds with the one before, of something with "
@@ -208,10 +209,13 @@ def _tell_missing(names: list[str], placed: set[str], on_event: OnEvent) -> None
 
 def _require_pycolmap() -> None:
     try:
-        import pycolmap  # noqa: F401
+        import pycolmap
+
+        if int(pycolmap.__version__.split(".")[0]) < _PYCOLMAP:
+            raise ImportError("too old")
     except ImportError as error:
         raise UserError(
-            "finding out where photos were taken from needs pycolmap; run: pip install 'gaussmith[sfm]', or give the "
+            f"finding out where photos were taken from needs pycolmap {_PYCOLMAP} or newer; run: pip install -U 'gaussmith[sfm]', or give the "
             "folder of a COLMAP model or a transforms.json"
         ) from error
 
