@@ -12,6 +12,7 @@ Each alone gives the memory that it takes by itself. Structure from motion is ke
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -68,11 +69,12 @@ def settings(args: argparse.Namespace, strategy: str) -> recipe.Config:
 
 
 def told(steps: int) -> OnEvent:
-    """A consumer that prints a line ten times a run, so that long runs can be watched on stderr."""
+    """A consumer that prints a line of a long run, with its seconds, every 500 steps; none for no steps."""
+    started = time.monotonic()
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Step) and event.stage == "train" and event.step % max(1, steps // 10) == 0:
-            print(event.step, event.values, flush=True)
+        if isinstance(event, Step) and event.stage == "train" and event.step % 500 == 0:
+            print(event.step, f"{time.monotonic() - started:.1f} s", event.values, file=sys.stderr, flush=True)
 
     return on_event if steps else ignore
 
@@ -111,10 +113,10 @@ def print_truth(args: argparse.Namespace) -> None:
 
 
 def photo_sets(args: argparse.Namespace) -> Iterator[tuple[str, Scene]]:
-    """Name and scene of every folder of photos, at `--downscale`."""
+    """Name and scene of every folder of photos, at most `--side` pixels wide."""
     for folder in sorted(p for p in (args.data / "photos").iterdir() if p.is_dir()):
         work = args.work / folder.name
-        yield folder.name, on(api.load_photos(folder, downscale=args.downscale, work=work), args.device)
+        yield folder.name, on(api.load_photos(folder, max_side=args.side, work=work), args.device)
 
 
 def print_photos(args: argparse.Namespace) -> None:
@@ -145,14 +147,16 @@ def few(scene: Scene, photos: int, points: int) -> Scene:
 class Clock:
     """Seconds at which each training step ended, and the Gaussians there were."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_event: OnEvent = ignore) -> None:
         self.ends: list[float] = []
         self.counts: list[float] = []
+        self.on_event = on_event
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Step) and event.stage == "train":
             self.ends.append(time.perf_counter())
             self.counts.append(event.values["gaussians"])
+        self.on_event(event)
 
     def seconds(self, first: int, last: int) -> float:
         """From the end of step `first` to that of step `last`."""
@@ -165,7 +169,7 @@ def print_speed(args: argparse.Namespace) -> None:
     recipe.run(replace(settings(args, "adc"), steps=5), scene)  # kernels compile, or come from the cache
     rows = []
     for strategy in args.strategies:
-        clock, job = Clock(), settings(args, strategy)
+        clock, job = Clock(told(args.steps * args.watch)), settings(args, strategy)
         result = recipe.run(replace(job, eval_every=0), scene, clock)
         head, steps = min(1000, job.steps), job.steps
         rows.append([
@@ -192,7 +196,6 @@ def step_seconds(scene: Scene, gaussians: int, steps: int = 13) -> float:
 
 def print_sweep(args: argparse.Namespace) -> None:
     lines = {}
-    args.downscale = 8 if args.downscale is None else args.downscale
     _, scene = next(photo_sets(args))
     counts = [5_000, 10_000, 20_000, 40_000, 80_000, 160_000]
     width, height = scene.views[0].camera.width, scene.views[0].camera.height
@@ -264,13 +267,13 @@ def main() -> None:
     parser.add_argument("--antialiased", action="store_true")
     parser.add_argument("--objects", nargs="+", default=["chest"], help="example objects of --truth")
     parser.add_argument("--size", type=int, default=400, help="side of the views of --truth, pixels")
-    parser.add_argument("--downscale", type=int, default=8, help="divisor of the photos' sides")
+    parser.add_argument("--side", type=int, default=500, help="longer side of the photos, pixels")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/reconstruct"), help="keeps structure from motion")
     parser.add_argument("--output", type=Path, help="folder for the splats, previews and films")
     parser.add_argument("--plot", type=Path, help="picture file of the sweep")
-    parser.add_argument("--watch", action="store_true", help="a line ten times a run")
+    parser.add_argument("--watch", action="store_true", help="a line on stderr every 500 steps")
     args = parser.parse_args()
     if not (args.truth or args.photos or args.speed or args.sweep or args.seeds):
         parser.error("choose at least one of --truth, --photos, --speed, --sweep and --seeds")
