@@ -215,8 +215,8 @@ def _require_pycolmap() -> None:
             raise ImportError("too old")
     except ImportError as error:
         raise UserError(
-            f"finding out where photos were taken from needs pycolmap {_PYCOLMAP} or newer; run: pip install -U 'gaussmith[sfm]', or give the "
-            "folder of a COLMAP model or a transforms.json"
+            f"finding out where photos were taken from needs pycolmap {_PYCOLMAP} or newer; run: "
+            "pip install -U 'gaussmith[sfm]', or give the folder of a COLMAP model or a transforms.json"
         ) from error
 
 
