@@ -61,8 +61,17 @@ def same(a: Gaussians, b: Gaussians) -> bool:
 
 def test_it_is_a_density_control():
     control: DensityControl = ADC(CONFIG, EXTENT, STEPS)
-    assert not control.uses_absolute and ADC(replace(CONFIG, absolute=True), EXTENT, STEPS).uses_absolute
+    assert control.uses_absolute and not ADC(replace(CONFIG, absolute=False), EXTENT, STEPS).uses_absolute
     assert control.penalty(many(3)) is None
+
+
+def test_absolute_gradients_are_wanted_as_long_as_they_are_looked_at():
+    control, later = ADC(CONFIG, EXTENT, STEPS), ADC(CONFIG, EXTENT, STEPS)
+    for step, wanted in ((14_900, True), (14_999, True), (15_000, False), (15_001, False)):
+        control.after(step, many(3), {}, generator())
+        assert control.uses_absolute == wanted
+    later.restore(control.state())
+    assert not later.uses_absolute and not ADC(CONFIG, EXTENT, 1).uses_absolute
 
 
 def test_a_set_threshold_clones_small_ones_splits_large_ones_and_drops_faint_ones():

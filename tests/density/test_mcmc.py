@@ -205,6 +205,7 @@ def test_the_penalty_is_the_mean_opacity_and_scale():
     penalty = MCMC(CONFIG, EXTENT, STEPS).penalty(gaussians)
     plain = gaussians.detach()
     assert penalty.item() == pytest.approx(0.01 * float(plain.opacities.mean() + plain.scales.mean()))
+    assert MCMC(CONFIG, EXTENT, STEPS).penalty(many(0)).item() == 0
     penalty.backward()
     assert float(gaussians.opacity_logits.grad.min()) > 0 and float(gaussians.log_scales.grad.min()) > 0
 

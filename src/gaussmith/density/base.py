@@ -33,7 +33,8 @@ class DensityControl(Protocol):
     """Decides where Gaussians are added and removed. Everything it remembers is in `state()`."""
 
     uses_absolute: bool
-    """Whether `observe` wants absolute screen gradients (`rasterize(absolute=True)`) instead of signed ones."""
+    """Whether `observe` wants absolute screen gradients (`rasterize(absolute=True)`) instead of signed ones at the next
+    step; it may change from step to step."""
 
     def observe(self, step: int, gradient: Tensor, radii: Tensor, width: int, height: int) -> None:
         """Take the screen gradients [B,N,2] (per pixel of shift) and radii [B,N] (pixels) of a step's B views."""

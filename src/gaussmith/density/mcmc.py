@@ -92,8 +92,9 @@ class MCMC:
 
     def penalty(self, gaussians: Gaussians) -> Tensor:
         """The regularisers of eq. 10: opacities and scales as small as the photos allow."""
-        opacity = self.config.opacity_weight * gaussians.opacities.mean()
-        return opacity + self.config.scale_weight / self._unit * gaussians.scales.mean()
+        count = max(len(gaussians), 1)
+        opacity = self.config.opacity_weight / count * gaussians.opacities.sum()
+        return opacity + self.config.scale_weight / (3 * count * self._unit) * gaussians.scales.sum()
 
     def after(
         self, step: int, gaussians: Gaussians, rates: Mapping[str, float], generator: torch.Generator
