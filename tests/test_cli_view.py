@@ -6,6 +6,9 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,11 +54,23 @@ def test_viser_is_missing(splat: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "pip install 'gaussmith[view]'" in refusal([str(splat)], capsys)
 
 
+@contextmanager
+def killed(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever fails in between, the process does not outlive it."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
 def test_it_serves_until_it_is_interrupted(splat: Path) -> None:
     pytest.importorskip("viser")
     command = [sys.executable, "-m", "gaussmith", "view", str(splat), "--no-browser", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A suite that was started in the background ignores SIGINT, and its children would too.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, preexec_fn=heed, **pipes) as process, killed(process):
         assert process.stdout is not None and process.stderr is not None
         url = process.stdout.readline().split()[0]
         with urllib.request.urlopen(url) as answer:
