@@ -44,6 +44,11 @@ def test_a_splat_and_its_cameras_become_an_open_textured_mesh(scene: Path, capsy
     assert float((mesh.vertices[:, 1] - hill).abs().mean()) < 0.05
     assert float(mesh.face_normals()[:, 1].min()) > 0  # seen from above, nothing below
     assert mesh.albedo is not None
+    plain = scene / "plain.glb"
+    assert cli.main(["mesh", str(scene / "scene.ply"), "-o", str(plain), *options[:-2]]) == 0
+    colors = load_mesh(plain).vertex_colors
+    assert colors is not None
+    assert torch.allclose(colors.median(dim=0).values, torch.tensor([0.1, 0.8, 0.2]), atol=0.1)
     middle = mesh.albedo.flatten(0, 1).median(dim=0).values
     assert torch.allclose(middle, torch.tensor([0.1, 0.8, 0.2]), atol=0.1)
     assert cli.main(["render", str(out), "-o", str(sheet), "--views", "2", "--size", "48", "--quiet"]) == 0

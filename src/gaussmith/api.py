@@ -225,7 +225,7 @@ def mesh_from_gaussians(
     Args:
         method: "density" for objects: watertight. "tsdf" for scenes: open where no camera saw a surface.
         cameras: for "tsdf", those that looked at the scene, or their cameras.json; by default some that look inwards.
-        resolution, max_faces, texture_size: instead of the method's own.
+        resolution, max_faces, texture_size: instead of the method's own; "tsdf" colours vertices, texture_size 0.
 
     Raises:
         UserError: anything the user can mend, in one sentence.

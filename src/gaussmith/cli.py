@@ -225,8 +225,8 @@ def mesh(
         method: density for an object: watertight. tsdf for a scene: what cameras see of it, open elsewhere.
         cameras: For tsdf: the cameras.json beside the splat; without, views from all around that look inwards.
         resolution: Cells along the longest side when the surface is extracted, 32 to 512; 128, for tsdf 256.
-        max_faces: Upper limit of the mesh's faces, 100 to 1000000; 20000, for tsdf 100000.
-        texture_size: Side of the texture in pixels, 64 to 8192; 1024, for tsdf 2048.
+        max_faces: Upper limit of the mesh's faces, 100 to 1000000; 20000, for tsdf 200000.
+        texture_size: Side of the texture in pixels, 64 to 8192; 1024, for tsdf none but a colour a vertex.
         quiet: Show nothing but errors.
     """
     within("--resolution", resolution, 32, 512)

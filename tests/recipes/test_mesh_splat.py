@@ -99,6 +99,14 @@ def test_a_scene_comes_out_open_coloured_and_in_its_place() -> None:
     assert float(red[:, 0].mean()) > 0.7 and float(red[:, 2].mean()) < 0.3
 
 
+def test_a_scene_has_a_colour_a_vertex_unless_a_texture_is_asked_for() -> None:
+    mesh = run(replace(SCENE, texture_size=0), ball(), cameras=half_seen())
+    assert mesh.uv is None and mesh.vertex_colors is not None and mesh.vertex_colors.shape == mesh.vertices.shape
+    red = mesh.vertex_colors[mesh.vertices[:, 0] > 0.15]
+    assert float(red[:, 0].mean()) > 0.7 and float(red[:, 2].mean()) < 0.3
+    assert mesh_splat.METHODS["tsdf"].texture_size == 0
+
+
 def placed(c2w: torch.Tensor, scale: float, shift: torch.Tensor) -> torch.Tensor:
     out = c2w.clone()
     out[:, :3, 3] = scale * out[:, :3, 3] + shift

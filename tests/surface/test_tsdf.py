@@ -205,6 +205,20 @@ def test_open_grids_keep_their_holes_when_decimated() -> None:
     assert len(np.unique(edges)) == len(edges)  # loops
 
 
+def test_a_strip_between_two_holes_is_not_pinched() -> None:
+    n = 12
+    place = np.stack([*np.meshgrid(np.arange(n), np.arange(n), indexing="ij"), np.zeros((n, n))], axis=-1)
+    node = np.arange(n * n).reshape(n, n)
+    a, b, c, d = node[:-1, :-1], node[1:, :-1], node[1:, 1:], node[:-1, 1:]
+    hole = np.zeros((n - 1, n - 1), bool)
+    hole[2:5, 2:9] = hole[6:9, 2:9] = True  # one row of squares between them
+    faces = np.concatenate([np.stack([a, b, c], -1)[~hole], np.stack([a, c, d], -1)[~hole]])
+    _, left = borders.decimate(place.reshape(-1, 3).astype(float), faces, 20)
+    assert len(left) < len(faces) / 2
+    edges = borders.border_edges(left)
+    assert len(np.unique(edges[:, 0])) == len(edges)  # three loops that meet nowhere
+
+
 def test_pinched_vertices_are_separated() -> None:
     faces = np.array([[0, 1, 2], [0, 3, 4]])
     vertices, apart = borders.separate(np.eye(5, 3), faces)

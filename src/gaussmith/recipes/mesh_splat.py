@@ -2,7 +2,7 @@
 
     move the splat to the origin, at the size the cameras expect
     extract the surface where its density crosses a level, or, for open scenes, from what cameras see of it
-    unwrap it and colour it from renders of the splat itself
+    unwrap it and colour it from renders of the splat itself; scenes get a colour a vertex
     move the mesh back to where the splat was
 
 Source: DreamGaussian (Tang et al. 2023), section 3.3, for splats of any origin; Curless and Levoy 1996 for scenes.
@@ -24,7 +24,7 @@ from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 from gaussmith.surface import check, extract_mesh
 from gaussmith.surface.tsdf import extract_tsdf
-from gaussmith.texture.bake_splat import texture_from_gaussians
+from gaussmith.texture.bake_splat import color_from_gaussians, texture_from_gaussians
 
 Method = Literal["density", "tsdf"]
 
@@ -40,7 +40,8 @@ class Config:
     Attributes:
         resolution: grid nodes along the longest side of the surface query (DreamGaussian: 128).
         max_faces: upper limit of the mesh's faces.
-        texture_size: side of the texture in pixels (DreamGaussian: 1024).
+        texture_size: side of the texture in pixels (DreamGaussian: 1024); 0 for a colour a vertex, which is as good for
+            the many faces of a scene: its ragged borders take minutes to unwrap.
         method: "density", where the Gaussians are dense, closed, for objects; or "tsdf", what cameras see, open where
             they see nothing, for scenes.
     """
@@ -51,13 +52,13 @@ class Config:
     method: Method = "density"
 
 
-METHODS: dict[str, Config] = {"density": Config(), "tsdf": Config(256, 100_000, 2048, "tsdf")}
+METHODS: dict[str, Config] = {"density": Config(), "tsdf": Config(256, 200_000, 0, "tsdf")}
 
 
 def run(
     config: Config, gaussians: Gaussians, on_event: OnEvent = ignore, cameras: Sequence[Camera] | None = None
 ) -> Mesh:
-    """The textured mesh of a splat, where the splat is and as large as it.
+    """The coloured mesh of a splat, where the splat is and as large as it.
 
     Args:
         config: method, resolution and sizes.
@@ -93,7 +94,11 @@ def run(
 
     started = time.monotonic()
     on_event(StageStarted("texture"))
-    mesh, coverage = texture_from_gaussians(mesh, centred, config.texture_size, cameras=_texture_views(views))
+    views = _texture_views(views)
+    if config.texture_size:
+        mesh, coverage = texture_from_gaussians(mesh, centred, config.texture_size, cameras=views)
+    else:
+        mesh, coverage = color_from_gaussians(mesh, centred, views)
     on_event(StageFinished("texture", time.monotonic() - started, {"coverage": coverage}))
     return fit.undo(mesh)
 

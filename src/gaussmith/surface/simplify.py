@@ -27,7 +27,7 @@ REGULARISE = 1e-3
 def decimate(vertices: F64, faces: I64, max_faces: int, fixed: NDArray[np.bool_] | None = None) -> tuple[F64, I64]:
     """Collapse edges of a closed manifold until at most max_faces are left, or until no edge may go.
 
-    Vertices that are `fixed` [V] stay what and where they are.
+    Vertices that are `fixed` [V] stay what and where they are, and what divides two of them is not pinched to a point.
 
     Every pass sorts the edges by error and collapses the cheapest, each vertex at most once. The topology is untouched,
     so a small budget may not be reached on a surface with many parts or handles.
@@ -43,7 +43,7 @@ def decimate(vertices: F64, faces: I64, max_faces: int, fixed: NDArray[np.bool_]
     share = CHEAPEST
     while len(faces) > max_faces:
         edges = _unique_edges(faces)
-        edges = edges if fixed is None else edges[~fixed[edges].any(axis=1)]
+        edges = edges if fixed is None else edges[_apart(edges, faces, fixed)]
         cost, target = _edge_costs(vertices, quadrics, edges)
         order = np.argsort(cost, kind="stable")[: max(int(share * len(edges)), 64)]
         wanted = (len(faces) - max_faces + 1) // 2
@@ -61,6 +61,16 @@ def _unique_edges(faces: I64) -> I64:
     start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     once = start < end
     return np.stack([start[once], end[once]], axis=1)
+
+
+def _apart(edges: I64, faces: I64, fixed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[E] whether an edge has no fixed end and, where both ends have fixed neighbours, runs along one."""
+    held = faces[fixed[faces].any(axis=1)]
+    rim = np.zeros(len(fixed), bool)
+    rim[held] = True
+    sides = np.sort(held[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    along = np.isin(edges[:, 0] * len(fixed) + edges[:, 1], sides[:, 0] * len(fixed) + sides[:, 1])
+    return ~fixed[edges].any(axis=1) & (along | ~rim[edges].all(axis=1))
 
 
 def _quadrics(vertices: F64, faces: I64) -> F64:

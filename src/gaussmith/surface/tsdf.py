@@ -77,7 +77,7 @@ def extract_tsdf(
     cameras: Camera | None = None,
     *,
     resolution: int = 256,
-    max_faces: int = 100_000,
+    max_faces: int = 200_000,
     min_component: float = 0.05,
 ) -> Mesh:
     """The surface that cameras see of the Gaussians: open where nothing was seen, wound to face the cameras.

@@ -85,16 +85,43 @@ def bake(
     Raises:
         ValueError: shapes disagree, or the mesh has no uv.
     """
+    atlas = atlas_fragments(mesh, size) if atlas is None else atlas
+    colour, weight = _gathered(
+        mesh, _surface(mesh, atlas), cameras, images, alphas, background, view_weights, min_cosine, sharpness
+    )
+    return Baked(torch.from_numpy(atlas.image(colour)), torch.from_numpy(atlas.image(weight)), atlas)
+
+
+def bake_vertices(mesh: Mesh, cameras: Camera, images: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours [V,3] and weights [V] that the vertices get as texels do in `bake`, from premultiplied pictures; both are
+    0 where no view saw the vertex. Raises ValueError where shapes disagree."""
+    normals = mesh.vertex_normals().detach().numpy()
+    surface = (mesh.vertices.detach().numpy(), normals, normals)
+    colour, weight = _gathered(mesh, surface, cameras, images, alphas)
+    return torch.from_numpy(colour), torch.from_numpy(weight)
+
+
+def _gathered(
+    mesh: Mesh,
+    surface: tuple[np.ndarray, np.ndarray, np.ndarray],
+    cameras: Camera,
+    images: Tensor,
+    alphas: Tensor,
+    background: Tensor | None = None,
+    view_weights: Tensor | None = None,
+    min_cosine: float | Tensor = 0.1,
+    sharpness: float = 6.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [T,3] and weights [T] of points, face normals and smooth normals [T,3] of the mesh; see `bake`."""
     views = len(cameras)
     if images.shape != (views, cameras.height, cameras.width, 3) or alphas.shape != (*images.shape[:3], 1):
         raise ValueError(f"{views} cameras need pictures like them, got {tuple(images.shape)}, {tuple(alphas.shape)}")
-    atlas = atlas_fragments(mesh, size) if atlas is None else atlas
     behind = torch.zeros(3) if background is None else background
     premultiplied = torch.cat([images - (1 - alphas) * behind, alphas], dim=-1).detach().float()
-    colour, weight = np.zeros((len(atlas.texels), 3), np.float32), np.zeros(len(atlas.texels), np.float32)
+    colour, weight = np.zeros((len(surface[0]), 3), np.float32), np.zeros(len(surface[0]), np.float32)
     run(
         _gather,
-        *_surface(mesh, atlas),
+        *surface,
         *_view_arrays(mesh, cameras),
         premultiplied.contiguous().numpy(),
         _per_view(view_weights, 1.0, views),
@@ -103,7 +130,7 @@ def bake(
         colour,
         weight,
     )
-    return Baked(torch.from_numpy(atlas.image(colour)), torch.from_numpy(atlas.image(weight)), atlas)
+    return colour, weight
 
 
 def texel_visibility(mesh: Mesh, cameras: Camera, size: int, *, atlas: Atlas | None = None) -> Tensor:

@@ -1,15 +1,16 @@
-"""The first texture of a mesh: what the Gaussians it was extracted from look like from all around."""
+"""The first colours of a mesh: what the Gaussians it was extracted from look like from all around."""
 
 from __future__ import annotations
 
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from gaussmith.camera import Camera
 from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 from gaussmith.render.splat import rasterize
-from gaussmith.texture.backproject import Baked, bake
+from gaussmith.texture.backproject import Baked, bake, bake_vertices
 from gaussmith.texture.inpaint import fill
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.texture.unwrap import unwrap
@@ -40,6 +41,23 @@ def texture_from_gaussians(
     baked = bake_gaussians(unwrapped, gaussians, size, view_size, cameras)
     albedo = fill(baked.albedo, baked.weight, unwrapped, baked.atlas)
     return unwrapped.with_(albedo=equalise_seams(albedo, unwrapped, baked.atlas)), baked.coverage
+
+
+def color_from_gaussians(mesh: Mesh, gaussians: Gaussians, cameras: Camera | None = None) -> tuple[Mesh, float]:
+    """Colour the vertices of a mesh from renders of its Gaussians, by default the 26 of `texture_from_gaussians`.
+
+    A vertex that no view saw takes the colour of the nearest that one saw.
+
+    Returns:
+        The mesh with vertex_colors [V,3], and the share of its vertices, in [0,1], that some view saw.
+    """
+    cameras = baking_ring().camera() if cameras is None else cameras
+    colors, weight = bake_vertices(mesh, cameras, *render_views(gaussians, cameras))
+    seen = weight > 0
+    if bool(seen.any()) and not bool(seen.all()):
+        nearest = cKDTree(mesh.vertices[seen].numpy()).query(mesh.vertices[~seen].numpy(), workers=1)[1]
+        colors[~seen] = colors[seen][torch.from_numpy(nearest)]
+    return mesh.with_(vertex_colors=colors), float(seen.float().mean())
 
 
 def bake_gaussians(
