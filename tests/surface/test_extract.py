@@ -127,6 +127,14 @@ def test_any_soup_gives_a_solid(seed, count, spread, thinnest, faces, resolution
     assert check(mesh).valid
 
 
+def test_a_tiny_splat_is_seen() -> None:
+    """Nearer to the cameras that choose the level than the rasteriser's near plane, were it drawn at its own size."""
+    ball = in_ball(1500, 0.5, torch.Generator().manual_seed(0), opacity=0.9)
+    tiny = ball.transform(torch.eye(3), torch.zeros(3), 0.01)
+    large, small = (extract_mesh(g, resolution=32).vertices.norm(dim=1).max() for g in (ball, tiny))
+    assert float(small) == pytest.approx(0.01 * float(large), rel=0.02)
+
+
 def test_a_ball_of_fresh_gaussians() -> None:
     mesh = extract_mesh(in_ball(1500, 0.5, torch.Generator().manual_seed(0), opacity=0.5), resolution=48)
     assert check(mesh).valid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -128,8 +129,13 @@ def _views(gaussians: Gaussians, grid: Grid) -> tuple[Camera, torch.Tensor]:
     azimuth = torch.tensor([45.0 * i for i in range(8)] + [0.0, 0.0])
     elevation = torch.tensor([10.0, -20.0, 30.0, -5.0, 20.0, -30.0, 5.0, 40.0, 89.0, -89.0])
     cameras = orbit(azimuth, elevation, radius=1.5 * size, width=VIEW_SIZE, target=centre)
+    # Drawn in a world where the smallest splat is far from the rasteriser's near plane.
+    grown = max(1.0, 1 / size)
+    c2w = cameras.c2w.clone()
+    c2w[:, :3, 3] *= grown
     with torch.no_grad():
-        return cameras, rasterize(gaussians, cameras).alpha
+        gaussians = gaussians.transform(torch.eye(3), torch.zeros(3), grown)
+        return cameras, rasterize(gaussians, replace(cameras, c2w=c2w), geometry=False).alpha
 
 
 def _surface(values: F32, iso: float, min_component: float) -> tuple[F64, I64]:
