@@ -116,7 +116,13 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "draft": Config(
-        steps=170, points=4000, reference_size=256, max_faces=10_000, texture_size=512, refine=RefineConfig(steps=10)
+        steps=120,
+        points=4000,
+        reference_size=256,
+        resolution=96,
+        max_faces=10_000,
+        texture_size=512,
+        refine=RefineConfig(steps=7),
     ),
     "standard": Config(),
     "fine": Config(
