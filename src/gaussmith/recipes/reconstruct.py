@@ -71,7 +71,7 @@ class Config:
     steps: int = 7000
     strategy: Strategy = "adc"
     max_gaussians: int = 150_000
-    pixels_per_gaussian: float = 40.0
+    pixels_per_gaussian: float = 50.0
     points: int = 20_000
     sh_degree: int = 3
     sh_every: int = 1000
@@ -195,6 +195,7 @@ def run(
         "held_out": kept,
         "seconds": {stage: round(spent, 2) for stage, spent in facts["seconds"].items()},
         "gaussians": {"count": len(gaussians), **facts["density"], "bad_gradients": facts["bad_gradients"]},
+        "density": facts.get("chosen", {}),
         "frame": {"to_input": scene.to_input.to_dict(), "extent": scene.extent, "inward": scene.inward},
     }
     return Result(gaussians, scene, config, report)
@@ -261,6 +262,7 @@ def train(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
             state |= checkpoint.with_prefix("adam", optimizer.state())
             state |= checkpoint.with_prefix("density", control.state())
             job.store(step, state, generator)
+    job.facts["chosen"] = dict(control.chosen())
     job.on_event(StageFinished("train", job.facts["seconds"].get("train", 0.0), {"gaussians": len(gaussians)}))
     return _finished(_with_bands(gaussians, optimizer, config.sh_degree, config))
 

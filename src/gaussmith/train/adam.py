@@ -31,6 +31,13 @@ def _clean(grads: list[Tensor]) -> tuple[list[Tensor], int]:
     return clean, sum(int(b.sum()) for b in bad)
 
 
+def _begun(state: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
+    """The running mean of that name; zeros are made only where it has none yet."""
+    if name not in state:
+        state[name] = torch.zeros_like(like)
+    return state[name]
+
+
 @dataclass
 class Adam:
     """State of Adam (Kingma & Ba 2015) for a dict of tensors.
@@ -72,8 +79,7 @@ class Adam:
         grads, bad_rows = _clean([t.grad for t in moved if t.grad is not None])
         for tensor in moved:
             tensor.grad = None
-        first = [self.first.setdefault(n, torch.zeros_like(t)) for n, t in zip(names, moved)]
-        second = [self.second.setdefault(n, torch.zeros_like(t)) for n, t in zip(names, moved)]
+        first, second = ([_begun(s, n, t) for n, t in zip(names, moved)] for s in (self.first, self.second))
         # Lists rather than tensors: on a GPU each line is one launch, or a few.
         torch._foreach_lerp_(first, grads, 1 - b1)
         torch._foreach_mul_(second, b2)
@@ -92,7 +98,7 @@ class Adam:
         assert tensor.grad is not None
         rows = len(tensor), tensor.shape[1:].numel()
         grad, tensor.grad = tensor.grad.contiguous(), None
-        first, second = (s.setdefault(name, torch.zeros_like(tensor)) for s in (self.first, self.second))
+        first, second = (_begun(s, name, tensor) for s in (self.first, self.second))
         share = torch.ones(max(1, BLOCK // rows[1]), *tensor.shape[1:])
         share *= self.shares.get(name, 1)
         arrays = [t.detach().view(rows).numpy() for t in (tensor, grad, first, second)]

@@ -100,8 +100,8 @@ class Viewer:
         """Show the state of a running job; for its training loop, once a step.
 
         Returns at once, without touching the tensors, when nobody watches or the last state is too young: the pace
-        adapts, so that the thread which prepares them takes a twentieth of a core. Otherwise it copies the Gaussians and
-        leaves the rest to that thread. It draws no random numbers and changes nothing that a job computes with.
+        adapts, so that the thread which prepares them takes a twentieth of a core. Otherwise it copies the Gaussians
+        and leaves the rest to that thread. It draws no random numbers and changes nothing that a job computes with.
 
         Args:
             gaussians: the current state, on any device; may change in place afterwards.
