@@ -187,8 +187,8 @@ def print_speed(args: argparse.Namespace) -> None:
 def step_seconds(scene: Scene, gaussians: int, steps: int = 13) -> float:
     """Median time of a training step at full size and all bands, nothing added nor removed; the first three of warming
     up are left out."""
-    config = replace(recipe.Config(), steps=steps, max_gaussians=gaussians, eval_every=0, warmup=((0, 1),))
-    config = replace(config, sh_every=1, adc=replace(config.adc, start=10**9))
+    config = replace(recipe.Config(), steps=steps, max_gaussians=gaussians, pixels_per_gaussian=1, eval_every=0)
+    config = replace(config, warmup=((0, 1),), sh_every=1, adc=replace(config.adc, start=10**9))
     clock = Clock()
     recipe.run(config, few(scene, 11, gaussians), clock)
     return median(np.diff(clock.ends)[3:].tolist())
