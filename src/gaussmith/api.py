@@ -52,6 +52,7 @@ def image_to_3d(
     seed: int = 0,
     prior: str | EpsPrior = "embedded",
     device: str = "auto",
+    max_memory: int | None = None,
     distillation: DistillationName = "sds",
     guidance_scale: float | None = None,
     texture_size: int | None = None,
@@ -71,7 +72,7 @@ def image_to_3d(
         preset: "draft", "standard" or "fine".
         seed: same seed, same bytes.
         prior: "embedded", a published prior's name, a folder, a hub id, or any object of the `EpsPrior` protocol.
-        device: where a named prior runs: "auto", "cpu" or "cuda".
+        device: where a named prior runs: "auto", "cpu" or "cuda". max_memory: bytes that it may take.
         distillation: "sds", "csd", "ism", or "vsd", "bsd", "dsd", which train a network beside the prior.
         guidance_scale: instead of the prior's own.
         texture_size, max_faces: instead of the preset's.
@@ -91,7 +92,7 @@ def image_to_3d(
         for warning in view.prepared.warnings:
             on_event(Warned(warning))
     subject = Subject(views, Prompts(prompt) if prompt.strip() else None)
-    model = load_prior(prior, device) if isinstance(prior, str) else prior
+    model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
     config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     return dreamgaussian.run(config, subject, model, on_event, folder, resume)
@@ -131,6 +132,7 @@ def text_to_3d(
     prior: str | EpsPrior = "embedded",
     picture_prior: str | EpsPrior | None = None,
     device: str = "auto",
+    max_memory: int | None = None,
     distillation: DistillationName = "sds",
     guidance_scale: float | None = None,
     texture_size: int | None = None,
@@ -151,10 +153,10 @@ def text_to_3d(
         UserError: anything the user can mend, in one sentence.
     """
     prompts = Prompts(prompt, negative)
-    model = load_prior(prior, device) if isinstance(prior, str) else prior
+    model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
     if picture_prior is None and model.name == "embedded":
         picture_prior = model
-    drawer = load_prior(picture_prior, device) if isinstance(picture_prior, str) else picture_prior
+    drawer = load_prior(picture_prior, device, max_memory) if isinstance(picture_prior, str) else picture_prior
     config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     subject = Subject(prompts=prompts)
@@ -280,6 +282,7 @@ def refine_mesh(
     seed: int = 0,
     prior: str | EpsPrior = "embedded",
     device: str = "auto",
+    max_memory: int | None = None,
     guidance_scale: float | None = None,
     steps: int | None = None,
     texture_size: int = 1024,
@@ -311,7 +314,7 @@ def refine_mesh(
     subject = Subject(known_views(prepared, azimuth, elevation) if prepared else (), prompts)
     for warning in (warning for view in subject.views for warning in view.prepared.warnings):
         on_event(Warned(warning))
-    model = load_prior(prior, device) if isinstance(prior, str) else prior
+    model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
     refine = dreamgaussian.for_prior(dreamgaussian.PRESETS["standard"], model).refine
     config = retexture.Config(
         seed, replace(refine, steps=refine.steps if steps is None else steps),
