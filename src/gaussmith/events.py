@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -49,3 +51,22 @@ OnEvent = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """The default consumer: drops every event."""
+
+
+@contextmanager
+def timed(
+    on_event: OnEvent, stage: str, steps: int | None = None, seconds: dict[str, float] | None = None
+) -> Iterator[dict[str, float]]:
+    """Tell of a stage's start and, if it ends well, of its end; its time is also left in `seconds`.
+
+    Yields:
+        Figures of the stage, empty, to be filled for the event of its end.
+    """
+    values: dict[str, float] = {}
+    started = time.monotonic()
+    on_event(StageStarted(stage, steps))
+    yield values
+    spent = time.monotonic() - started
+    if seconds is not None:
+        seconds[stage] = spent
+    on_event(StageFinished(stage, spent, values))

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from gaussmith.camera import Camera
 from gaussmith.capture import Capture, Lens, Photo
-from gaussmith.events import OnEvent, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, Step, UserError, Warned, ignore, timed
 from gaussmith.io.image import load_image_and_size, picture_size
 from gaussmith.io.photo_files import pose_fault
 from gaussmith.lens import is_pinhole, pinhole_matrix, scaled
 from gaussmith.photos.frame import Similarity, scene_extent, scene_frame
-from gaussmith.photos.stage import timed
 from gaussmith.photos.undistort import pinhole_of, undistort
 
 MAX_SIDE = 1600  # pixels; the field's usual limit (3DGS reduces wider pictures to it)
@@ -126,7 +125,7 @@ def load_scene(
 
 def _views(plans: list[_Plan], poses: Tensor, source: str, on_event: OnEvent) -> tuple[View, ...]:
     views = []
-    with timed("photos", len(plans), on_event):
+    with timed(on_event, "photos", len(plans)):
         for i, plan in enumerate(plans):
             views.append(_view(plan, poses[i]))
             on_event(Step("photos", i + 1))

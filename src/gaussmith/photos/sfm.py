@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from gaussmith.capture import Capture
-from gaussmith.events import OnEvent, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, Step, UserError, Warned, ignore, timed
 from gaussmith.io.atomic import write_bytes
 from gaussmith.io.colmap import load_colmap
 from gaussmith.io.source import read_bytes
-from gaussmith.photos.stage import Staged, stage_photos, timed
+from gaussmith.photos.stage import Staged, stage_photos
 
 EXHAUSTIVE = 60  # photos; up to here every pair is matched
 FEATURES = 4096  # a photo at most, as COLMAP has it for photos of this size; time grows with its square
@@ -122,7 +122,7 @@ def _features(pycolmap: Any, staged: list[Staged], place: Path, database: Path, 
         pycolmap.import_images(database, place / "photos", pycolmap.CameraMode.SINGLE, files, reader)
     reader.camera_params = ""
     files = [photo.file for photo in staged]
-    with timed("features", len(files), on_event):
+    with timed(on_event, "features", len(files)):
         for i in range(0, len(files), _PHOTOS):
             pycolmap.extract_features(
                 database, place / "photos", files[i : i + _PHOTOS], reader_options=reader, extraction_options=options,
@@ -149,7 +149,7 @@ def _matches(
     checking.ransac.random_seed = _SEED
     listed = pycolmap.ImportedPairingOptions()
     listed.match_list_path = place / "pairs.txt"
-    with timed("matches", len(pairs), on_event):
+    with timed(on_event, "matches", len(pairs)):
         for i in range(0, len(pairs), _PAIRS):
             some = pairs[i : i + _PAIRS]
             listed.match_list_path.write_text("".join(f"{staged[a].file} {staged[b].file}\n" for a, b in some))
@@ -171,7 +171,7 @@ def _map(pycolmap: Any, count: int, place: Path, database: Path, on_event: OnEve
         placed = min(placed + 1, count)
         on_event(Step("camera poses", placed))
 
-    with timed("camera poses", count, on_event):
+    with timed(on_event, "camera poses", count):
         found = pycolmap.incremental_mapping(
             database, place / "photos", _emptied(place / "models"), options, next_image_callback=told
         )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, ignore
+from gaussmith.events import OnEvent, Step, UserError, ignore, timed
 from gaussmith.io.image import FORMATS, load_image_and_size, to_uint8
 
 FEATURE_SIDE = 1600  # pixels; more costs time and finds few better features
@@ -40,15 +38,6 @@ class Staged:
     masked: bool
 
 
-@contextmanager
-def timed(stage: str, steps: int, on_event: OnEvent) -> Iterator[None]:
-    """Tell of a stage's start and, if it ends well, of its end."""
-    started = time.perf_counter()
-    on_event(StageStarted(stage, steps))
-    yield
-    on_event(StageFinished(stage, time.perf_counter() - started))
-
-
 def stage_photos(
     folder: Path, names: list[str], masks: Mapping[str, Path], place: Path, on_event: OnEvent = ignore
 ) -> list[Staged]:
@@ -58,7 +47,7 @@ def stage_photos(
         UserError: a photo or mask that cannot be read, or is too small; the place cannot be written.
     """
     staged = []
-    with timed("reading", len(names), on_event):
+    with timed(on_event, "reading", len(names)):
         for i, name in enumerate(names):
             staged.append(_stage(folder / name, f"{i:05d}.png", masks.get(name), place))
             on_event(Step("reading", i + 1))

@@ -15,9 +15,8 @@ from typing import IO
 import imageio_ffmpeg
 import numpy as np
 
-from gaussmith.events import OnEvent, Step, UserError, ignore
+from gaussmith.events import OnEvent, Step, UserError, ignore, timed
 from gaussmith.io.image import MAX_PIXELS, save_image
-from gaussmith.photos.stage import timed
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".mts"}
 FRAMES = 100  # kept at most; structure from motion of more takes long and a scene gains little
@@ -39,7 +38,7 @@ def take_frames(video: Path, place: Path, *, on_event: OnEvent = ignore) -> list
     shutil.rmtree(place, ignore_errors=True)
     names: list[str] = []
     last: np.ndarray | None = None
-    with timed("frames", count, on_event), _frames(video, count * _CANDIDATES / seconds) as frames:
+    with timed(on_event, "frames", count), _frames(video, count * _CANDIDATES / seconds) as frames:
         while len(names) < count and (some := list(islice(frames, _CANDIDATES))):
             best = max(some, key=_sharpness)
             if last is not None and np.array_equal(best, last):

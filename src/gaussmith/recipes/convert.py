@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, ignore
+from gaussmith.events import OnEvent, Step, UserError, ignore, timed
 from gaussmith.framing import fit_points, visible_points
 from gaussmith.gaussians import Gaussians
 from gaussmith.io import (
@@ -110,15 +109,13 @@ def _turned_mesh(mesh: Mesh) -> Mesh:
 
 def _compare(config: Config, a: Gaussians, b: Gaussians, on_event: OnEvent) -> float:
     """PSNR of pictures of two splats, on a turntable around the first."""
-    started = time.monotonic()
-    on_event(StageStarted("compare", config.views))
     fit = fit_points(visible_points(a))
     pair = (fit.gaussians(a), fit.gaussians(b))
     cameras = turntable(config.views, config.elevation, fovy=CLOSE_FOVY, size=config.size).camera()
     pictures = []
-    for view in range(config.views):
-        pictures.append([render_view(splat, cameras[view]) for splat in pair])
-        on_event(Step("compare", view + 1))
+    with timed(on_event, "compare", config.views):
+        for view in range(config.views):
+            pictures.append([render_view(splat, cameras[view]) for splat in pair])
+            on_event(Step("compare", view + 1))
     first, second = (torch.stack(views) for views in zip(*pictures))
-    on_event(StageFinished("compare", time.monotonic() - started))
     return float(psnr(first, second))

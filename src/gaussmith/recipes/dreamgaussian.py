@@ -13,9 +13,7 @@ Departures from the paper are listed with their reasons in docs/method.md; each 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,7 @@ from gaussmith.diffusion.family import (
 )
 from gaussmith.diffusion.guidance import PICTURE_SCALE
 from gaussmith.diffusion.timesteps import Annealed, Timesteps
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, Step, UserError, ignore, timed
 from gaussmith.gaussians import Gaussians, in_ball
 from gaussmith.mesh import Mesh
 from gaussmith.priors.base import EpsPrior, Trainable
@@ -217,11 +215,7 @@ def _run(
     settings = {"config": asdict(config), "prior": prior.name, "subject": subject.describe()}
     path = None if checkpoint_dir is None else checkpoint_dir / "checkpoint.safetensors"
 
-    saved = None
-    if resume and path is not None and path.is_file():
-        saved = checkpoint.load(path, config=settings)
-    elif resume:
-        on_event(Warned("There is no checkpoint to resume from; starting from the beginning."))
+    saved = checkpoint.reopen(path, settings, on_event) if resume else None
     # What the report will tell of stages that a resumed run does not repeat.
     facts: dict[str, Any] = saved.meta["facts"] if saved else {"density": dict.fromkeys(_COUNTED, 0), "seconds": {}}
     stage = saved.meta["stage"] if saved else "gaussians"
@@ -237,13 +231,13 @@ def _run(
     if saved and stage != "gaussians":
         gaussians = Gaussians(**checkpoint.section("gaussians", saved.tensors))
     else:
-        with _timed(job, "gaussians", config.steps):
+        with timed(on_event, "gaussians", config.steps, facts["seconds"]):
             gaussians = distill(job, saved)
         store("mesh", 0, checkpoint.with_prefix("gaussians", gaussians.tensors()))
     if saved and stage == "refine":
         mesh = Mesh(**checkpoint.section("mesh", saved.tensors))  # type: ignore[arg-type]
     else:
-        with _timed(job, "mesh"):
+        with timed(on_event, "mesh", seconds=facts["seconds"]):
             mesh = extract_mesh(
                 gaussians,
                 resolution=config.resolution,
@@ -252,10 +246,10 @@ def _run(
                 smoothing=config.smoothing,
                 trusted=[(view.camera(), view.prepared.rgba[None, ..., 3:]) for view in subject.views],
             )
-        with _timed(job, "texture"):
+        with timed(on_event, "texture", seconds=facts["seconds"]):
             mesh, facts["coverage"] = texture_from_gaussians(mesh, gaussians, config.texture_size)
         store("refine", 0, _with_mesh(gaussians, mesh))
-    with _timed(job, "refine", config.refine.steps):
+    with timed(on_event, "refine", config.refine.steps, facts["seconds"]):
         mesh = refine(job, gaussians, mesh, saved if stage == "refine" else None)
     assert mesh.albedo is not None
     seams = seam_error(mesh.albedo, mesh)
@@ -462,13 +456,3 @@ def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkp
 def _with_mesh(gaussians: Gaussians, mesh: Mesh) -> dict[str, Tensor]:
     parts = {name: t for name, t in vars(mesh).items() if isinstance(t, Tensor)}
     return checkpoint.with_prefix("gaussians", gaussians.tensors()) | checkpoint.with_prefix("mesh", parts)
-
-
-@contextmanager
-def _timed(job: _Job, stage: str, steps: int | None = None) -> Iterator[None]:
-    """Announce a stage and record its seconds; those of an interrupted run are not known to the one that resumes it."""
-    started = time.monotonic()
-    job.on_event(StageStarted(stage, steps))
-    yield
-    job.facts["seconds"][stage] = time.monotonic() - started
-    job.on_event(StageFinished(stage, job.facts["seconds"][stage]))

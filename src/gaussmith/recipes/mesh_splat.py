@@ -10,7 +10,6 @@ Source: DreamGaussian (Tang et al. 2023), section 3.3, for splats of any origin;
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +17,7 @@ from typing import Literal
 import torch
 
 from gaussmith.camera import Camera, concat
-from gaussmith.events import OnEvent, StageFinished, StageStarted, UserError, Warned, ignore
+from gaussmith.events import OnEvent, UserError, Warned, ignore, timed
 from gaussmith.framing import fit_points, visible_points
 from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
@@ -82,24 +81,21 @@ def run(
 
     views = None if cameras is None else fit.camera(_one_size(cameras))
 
-    started = time.monotonic()
-    on_event(StageStarted("surface"))
-    if config.method == "tsdf":
-        mesh = extract_tsdf(centred, views, resolution=config.resolution, max_faces=config.max_faces)
-    else:
-        mesh = extract_mesh(centred, resolution=config.resolution, max_faces=config.max_faces)
-    on_event(StageFinished("surface", time.monotonic() - started, {"faces": len(mesh.faces)}))
+    with timed(on_event, "surface") as figures:
+        if config.method == "tsdf":
+            mesh = extract_tsdf(centred, views, resolution=config.resolution, max_faces=config.max_faces)
+        else:
+            mesh = extract_mesh(centred, resolution=config.resolution, max_faces=config.max_faces)
+        figures["faces"] = len(mesh.faces)
     if not check(mesh).watertight:
         on_event(Warned("the mesh is open where no camera saw a surface: it is not watertight"))
 
-    started = time.monotonic()
-    on_event(StageStarted("texture"))
-    views = _texture_views(views)
-    if config.texture_size:
-        mesh, coverage = texture_from_gaussians(mesh, centred, config.texture_size, cameras=views)
-    else:
-        mesh, coverage = color_from_gaussians(mesh, centred, views)
-    on_event(StageFinished("texture", time.monotonic() - started, {"coverage": coverage}))
+    with timed(on_event, "texture") as figures:
+        views = _texture_views(views)
+        if config.texture_size:
+            mesh, figures["coverage"] = texture_from_gaussians(mesh, centred, config.texture_size, cameras=views)
+        else:
+            mesh, figures["coverage"] = color_from_gaussians(mesh, centred, views)
     return fit.undo(mesh)
 
 

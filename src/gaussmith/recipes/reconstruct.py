@@ -11,8 +11,7 @@ Departures from the paper are listed with their reasons in docs/reconstruction.m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from torch import Tensor
 from gaussmith.density import adc, mcmc
 from gaussmith.density.base import DensityControl
 from gaussmith.density.ops import repair
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, ignore, timed
 from gaussmith.gaussians import Gaussians
 from gaussmith.losses import photometric
 from gaussmith.photos import Scene, View
@@ -167,11 +166,7 @@ def run(
     _check(config, views)
     settings = {"config": asdict(config), "scene": describe(scene)}
     path = None if checkpoint_dir is None else checkpoint_dir / "checkpoint.safetensors"
-    saved = None
-    if resume and path is not None and path.is_file():
-        saved = checkpoint.load(path, config=settings)
-    elif resume:
-        on_event(Warned("There is no checkpoint to resume from; starting from the beginning."))
+    saved = checkpoint.reopen(path, settings, on_event) if resume else None
     facts: dict[str, Any] = saved.meta["facts"] if saved else {"seconds": {}, "density": {}, "bad_gradients": 0}
 
     def store(step: int, tensors: dict[str, Tensor], generator: torch.Generator) -> None:
@@ -181,7 +176,7 @@ def run(
 
     job = _Job(config, scene, views, on_event, on_state, store, facts)
     gaussians = train(job, saved)
-    with _timed(job, "judge"):
+    with timed(on_event, "judge", seconds=facts["seconds"]):
         lpips = installed_lpips()
         seen = figures(gaussians, some(views), config.antialiased, lpips)
         kept = figures(gaussians, unseen, config.antialiased, lpips)
@@ -317,13 +312,3 @@ def _check(config: Config, views: list[View]) -> None:
 
 def _on(device: torch.device, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in tensors.items()}
-
-
-@contextmanager
-def _timed(job: _Job, stage: str, steps: int | None = None) -> Iterator[None]:
-    """Announce a stage and record its seconds."""
-    started = time.monotonic()
-    job.on_event(StageStarted(stage, steps))
-    yield
-    job.facts["seconds"][stage] = time.monotonic() - started
-    job.on_event(StageFinished(stage, job.facts["seconds"][stage]))

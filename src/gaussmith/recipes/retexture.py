@@ -12,9 +12,6 @@ and faces that went in, and its very texture coordinates if they were good.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from torch import Tensor
 from gaussmith.asset import TEXT_ELEVATION, versions
 from gaussmith.camera import Camera, concat
 from gaussmith.diffusion.guidance import PICTURE_SCALE
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, Step, UserError, Warned, ignore, timed
 from gaussmith.framing import OBJECT_RADIUS, fit_points
 from gaussmith.io import save_mesh
 from gaussmith.io.assemble import weld
@@ -136,18 +133,9 @@ def run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: On
 
 def _run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: OnEvent) -> Result:
     seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(stage: str, steps: int | None = None) -> Iterator[None]:
-        started = time.monotonic()
-        on_event(StageStarted(stage, steps))
-        yield
-        seconds[stage] = round(time.monotonic() - started, 2)
-        on_event(StageFinished(stage, seconds[stage]))
-
     _require_surface(mesh)
     size = config.texture_size
-    with timed("mesh"):
+    with timed(on_event, "mesh", seconds=seconds):
         mirrored, work = _centred(mesh, subject)
         views, alignment = _aligned(work, subject, on_event)
         subject = replace(subject, views=views)
@@ -155,14 +143,14 @@ def _run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: O
         fault = "are missing" if mesh.uv is None else uv_fault(mesh, size)
         if fault:
             work = unwrap(work, size)
-    with timed("texture"):
+    with timed(on_event, "texture", seconds=seconds):
         atlas = atlas_fragments(work, size)
         own = None if config.fresh else _own_colours(_mirror(mesh, mirrored), atlas)
         albedo, start, coverage = _first_texture(work, atlas, own, subject)
     strength = {"its own colours": config.refine.strength, "the picture": config.guessed, "nothing": config.blank}
     refinement = replace(config.refine, strength=strength[start])
     scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
-    with timed("refine", refinement.steps):
+    with timed(on_event, "refine", refinement.steps, seconds):
         work = refine_texture(
             work.with_(albedo=albedo), subject, prior, condition, refinement, scale,
             lambda step, loss, *_: on_event(Step("refine", step, {"loss": loss})),
@@ -178,7 +166,7 @@ def _run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: O
         "seed": config.seed,
         "prior": prior.name,
         "prompt": None if subject.prompts is None else subject.prompts.text,
-        "seconds": seconds,
+        "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "mesh": check(work).to_dict() | {"faces_turned": int(mirrored.sum())},
         "uv": {"kept": fault is None, "why": "each texel shows one place" if fault is None else f"its own {fault}"},
         "texture": {

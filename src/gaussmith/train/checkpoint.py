@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from gaussmith.events import UserError
+from gaussmith.events import OnEvent, UserError, Warned
 from gaussmith.io.atomic import write_bytes
 
 FORMAT = 1
@@ -83,6 +83,17 @@ def load(path: Path, *, config: Any = None, device: torch.device | str = "cpu") 
     if config is not None:
         _require_same(path, record.get("config"), plain(config))
     return Checkpoint(tensors, record["meta"], generators)
+
+
+def reopen(path: Path | None, config: Any, on_event: OnEvent) -> Checkpoint | None:
+    """The checkpoint that a resumed job goes on from; None, with a warning, where there is none.
+
+    Raises: UserError as `load`.
+    """
+    if path is not None and path.is_file():
+        return load(path, config=config)
+    on_event(Warned("There is no checkpoint to resume from; starting from the beginning."))
+    return None
 
 
 def plain(config: Any) -> Any:
