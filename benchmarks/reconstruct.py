@@ -233,6 +233,7 @@ def plot(lines: dict[str, tuple[list[int], list[float]]], path: Path) -> None:
     for axis, (name, (x, y)) in zip(axes, lines.items()):
         axis.plot(x, [v * 1e3 for v in y], "o-")
         axis.set(xlabel=name, ylabel="training step, ms", xlim=(0, None), ylim=(0, None))
+        axis.locator_params(axis="x", nbins=5)
         axis.grid(alpha=0.3)
     figure.savefig(path)
 
