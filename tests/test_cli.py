@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -449,3 +450,13 @@ def test_refine_refuses_what_cannot_be_made(picture, splat, monkeypatch, tmp_pat
     assert "--steps" in fails(capsys, "refine", "t.glb", *told, "--steps", "-1")
     assert "--elevation" in fails(capsys, "refine", "t.glb", *told, "--elevation", "81")
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_stops_early_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as pipe:
+        command = [sys.executable, "-m", "gaussmith", "image", "--help"]
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 141 and done.stderr == ""

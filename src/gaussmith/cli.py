@@ -443,6 +443,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"stopped; {again}", 130, debug)
     except UserError as error:
         return _fail(str(error), 2, debug)
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has seen enough; Python's own last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             return _unexpected(error, debug)
