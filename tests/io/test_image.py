@@ -151,6 +151,13 @@ def test_bomb_is_refused_before_it_is_decoded(tmp_path):
         load_image(path)
 
 
+def test_the_size_of_a_bomb_is_not_told(tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(30_000, 30_000, depth=8, color=2, rows=b""))
+    with pytest.raises(UserError, match="more than"):
+        picture_size(path)
+
+
 def test_bad_files(tmp_path):
     good = tmp_path / "good.png"
     save_image(good, GENERATOR.random((64, 64, 3)))

@@ -49,17 +49,9 @@ def load_image_and_size(
 def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
     """(width, height) as stored and as turned upright by EXIF, from the file's head alone; errors as `load_image`."""
     read_bytes(path, MAX_FILE_BYTES, first=1)  # a regular file that may be read
-    with _quiet():
-        try:
-            with Image.open(path, formats=FORMATS) as picture:
-                width, height = picture.size
-                quarter_turn = _orientation(picture) in (5, 6, 7, 8)
-        except Image.UnidentifiedImageError as error:
-            raise UserError(
-                f"cannot read {path}: it is not a picture of a known kind ({', '.join(FORMATS)})"
-            ) from error
-        except Exception as error:  # as in decode_pil
-            raise UserError(f"cannot read {path}: the picture is truncated or corrupt ({error})") from error
+    with _quiet(), _faults(path), Image.open(path, formats=FORMATS) as picture:
+        width, height = picture.size
+        quarter_turn = _orientation(picture) in (5, 6, 7, 8)
     return (width, height), ((height, width) if quarter_turn else (width, height))
 
 
@@ -68,18 +60,8 @@ def decode_image(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """As `load_image_and_size`, of the bytes of a file; `name` is for errors."""
     with _quiet():
-        try:
+        with _faults(name):
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.UnidentifiedImageError as error:
-            raise UserError(
-                f"cannot read {name}: it is not a picture of a known kind ({', '.join(FORMATS)})"
-            ) from error
-        except Image.DecompressionBombError as error:
-            raise UserError(
-                f"cannot read {name}: it has more than {MAX_PIXELS:,} pixels, reduce the picture"
-            ) from error
-        except Exception as error:  # as in decode_pil
-            raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
         with picture:
             return decode_pil(picture, name, max_side, upright)
 
@@ -95,17 +77,14 @@ def decode_pil(
         raise UserError(
             f"cannot read {name}: {width:,}x{height:,} is more than {MAX_PIXELS:,} pixels, reduce the picture"
         )
-    with _quiet():
-        try:
-            # Sides that eighths divide: else the reduced grid would reach beyond the picture, and shift what it shows.
-            if max_side is not None and picture.format == "JPEG" and width % 8 == height % 8 == 0:
-                picture.draft(picture.mode, (max_side, max_side))  # decodes at a half, quarter or eighth: less memory
-            picture.load()
-            turned = _upright(picture) if upright else picture
-            quarter_turn = turned.size != picture.size
-            return _to_rgba(turned, max_side), (height, width) if quarter_turn else (width, height)
-        except Exception as error:  # Pillow's decoders raise nearly every type of exception on corrupt files
-            raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
+    with _quiet(), _faults(name):
+        # Sides that eighths divide: else the reduced grid would reach beyond the picture, and shift what it shows.
+        if max_side is not None and picture.format == "JPEG" and width % 8 == height % 8 == 0:
+            picture.draft(picture.mode, (max_side, max_side))  # decodes at a half, quarter or eighth: less memory
+        picture.load()
+        turned = _upright(picture) if upright else picture
+        quarter_turn = turned.size != picture.size
+        return _to_rgba(turned, max_side), (height, width) if quarter_turn else (width, height)
 
 
 @contextmanager
@@ -114,6 +93,19 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _faults(name: str | Path) -> Iterator[None]:
+    """What Pillow raises when it opens a file, as one sentence."""
+    try:
+        yield
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"cannot read {name}: it is not a picture of a known kind ({', '.join(FORMATS)})") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"cannot read {name}: it has more than {MAX_PIXELS:,} pixels, reduce the picture") from error
+    except Exception as error:  # Pillow's decoders raise nearly every type of exception on corrupt files
+        raise UserError(f"cannot read {name}: the picture is truncated or corrupt ({error})") from error
 
 
 def save_image(path: str | Path, image: ArrayLike | torch.Tensor) -> None:

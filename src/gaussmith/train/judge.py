@@ -27,8 +27,8 @@ def picture(gaussians: Gaussians, camera: Camera, background: Tensor, antialiase
     return seen.rgb[0].clamp(0, 1).cpu()
 
 
-def ground(photo: Target) -> Tensor:
-    """[3] the background that a photo is compared over: white behind an alpha, else black, as in training."""
+def ground(photo: View | Target) -> Tensor:
+    """[3] the background that a photo is compared and shown over: white behind an alpha, else black."""
     return torch.zeros(3) if photo.alpha is None else torch.ones(3)
 
 

@@ -71,7 +71,7 @@ def save_reconstruction(
     save_cameras(paths[1], [view.name for view in scene.views], [camera.to("cpu") for camera in cameras])
     way = (turntable if around else fly_through)(scene.views, FRAMES)
     save_image(paths[2], preview(gaussians, shown or scene.views, way, antialiased))
-    save_video(paths[3], _frames(gaussians, way, backdrop(scene), antialiased), fps=FPS)
+    save_video(paths[3], _frames(gaussians, way, ground(scene.views[0]), antialiased), fps=FPS)
     write_bytes(paths[4], text.encode())
     return paths
 
@@ -84,16 +84,11 @@ def preview(gaussians: Gaussians, views: Sequence[View], way: Sequence[Camera], 
         photo = target(view)
         panels[f"{view.name[-24:]}"] = photo.over(ground(photo))[0]
         panels[f"render {number + 1}"] = picture(gaussians, photo.camera, ground(photo), antialiased)
-    behind = ground(target(views[0]))
+    behind = ground(views[0])
     for number in range(_TURNED):
         at = (2 * number + 1) * len(way) // (2 * _TURNED)
         panels[f"new view {number + 1}"] = picture(gaussians, way[at], behind, antialiased)
     return contact_sheet([_panel(p) for p in panels.values()], list(panels), columns=4)
-
-
-def backdrop(scene: Scene) -> Tensor:
-    """[3] what lies behind the splat in pictures: white where the photos have an alpha, else black."""
-    return torch.ones(3) if scene.views[0].alpha is not None else torch.zeros(3)
 
 
 def _frames(gaussians: Gaussians, way: Sequence[Camera], behind: Tensor, antialiased: bool) -> Iterator[Tensor]:
