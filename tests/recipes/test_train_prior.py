@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from gaussmith.events import Step, UserError
 from gaussmith.priors.embedded.network import NetworkConfig
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
+from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.recipes.train_prior import Config, draw_batch, initial_network, run
 from gaussmith.synth.views import Views, load_views
 
@@ -152,6 +153,22 @@ def test_begins_from_weights_that_know_no_words(shards, tmp_path):
     before = old.network.half().float().state_dict()
     after = new.network.state_dict()
     assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+def test_words_keep_their_meaning_in_another_vocabulary(shards, tmp_path):
+    words = Vocabulary(("anvil", "plate", "red", "zebra"))
+    old = EmbeddedPrior(initial_network(replace(TINY, vocabulary=len(words)), seed=5), words)
+    save_weights(old, tmp_path / "old.safetensors")
+    short = replace(CONFIG, samples=8, rate=0.0)
+    new = load_weights(
+        train(shards, tmp_path / "out", config=short, start=tmp_path / "old.safetensors"), precision="float32"
+    )
+    assert new.vocabulary.words == ("ball", "plate", "red")
+    tables = [prior.network.state_dict()["caption.words.weight"].float() for prior in (old, new)]
+    for word in ("plate", "red"):
+        before, after = (t[p.vocabulary.words.index(word) + 1] for t, p in zip(tables, (old, new)))
+        assert torch.allclose(before, after, atol=1e-3)
+    assert not torch.allclose(tables[0][1], tables[1][1], atol=1e-3)  # "anvil" does not become "ball"
 
 
 def test_without_procedural_objects(shards, tmp_path):

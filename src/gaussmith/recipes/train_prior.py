@@ -217,13 +217,18 @@ class _State:
         Path(str(path) + ".part").replace(path)
 
     def begin(self, weights: Path) -> None:
-        """Take over the weights of the file that have the same name and shape."""
-        found = load_weights(weights, precision="float32").network.state_dict()
+        """Take over the weights of the file that have the same name and shape, and its words by their spelling."""
+        start = load_weights(weights, precision="float32")
+        found = start.network.state_dict()
+        both = [word for word in self.vocabulary.words if word in start.vocabulary.words]
+        here, there = (v.numbers(both)[:, 0] for v in (self.vocabulary, start.vocabulary))
         with torch.no_grad():
             for name, master in self.masters.items():
-                if name in found and found[name].shape == master.shape:
+                if name == "caption.words.weight" and name in found:
+                    master[here] = found[name][there].to(master)
+                elif name in found and found[name].shape == master.shape:
                     master.copy_(found[name])
-                    self.average[name].copy_(master)
+                self.average[name].copy_(master)
             torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
 
     def load(self, path: Path) -> None:
