@@ -86,6 +86,7 @@ def run(
     resume: bool = False,
     network: NetworkConfig | None = None,
     start: Path | None = None,
+    kind: type[PriorNetwork] = PriorNetwork,
 ) -> Path:
     """Train; returns the path of the exported weights (fp16 safetensors, the moving average).
 
@@ -96,6 +97,7 @@ def run(
             loss.png, samples.png and MODEL_CARD.md.
         resume: go on from out/checkpoint.safetensors if it is there.
         start: weights to begin from instead of random ones; what they lack (a caption encoder, say) begins at random.
+        kind: the class of the network, for experiments; only `PriorNetwork` can be loaded again.
     """
     train, held_out = [_load(shards / part) for part in ("train", "validation")]
     made = _load(shards / "procedural") if (shards / "procedural").is_dir() else None
@@ -105,7 +107,7 @@ def run(
     captions = [*train.caption.tolist(), *([] if made is None else made.caption.tolist())]
     vocabulary = _saved_words(checkpoint) if resume else collect(captions)
     sizes = replace(network or NetworkConfig(), vocabulary=len(vocabulary))
-    state = _State(sizes, vocabulary, config, device)
+    state = _State(sizes, vocabulary, config, device, kind)
     if resume:
         state.load(checkpoint)
     elif start is not None:
@@ -170,9 +172,16 @@ def _domain(worlds: list[tuple[Views, float]], held_out: Views, seed: int) -> Do
 class _State:
     """Float32 masters, their moving average and moments, and the network that computes in bf16."""
 
-    def __init__(self, network: NetworkConfig, vocabulary: Vocabulary, config: Config, device: str) -> None:
+    def __init__(
+        self,
+        network: NetworkConfig,
+        vocabulary: Vocabulary,
+        config: Config,
+        device: str,
+        kind: type[PriorNetwork] = PriorNetwork,
+    ) -> None:
         self.vocabulary = vocabulary
-        model = initial_network(network, config.seed).to(device).to_channels_last()
+        model = initial_network(network, config.seed, kind).to(device).to_channels_last()
         self.config, self.step = config, 0
         self.masters = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.average = {name: p.clone() for name, p in self.masters.items()}
@@ -198,7 +207,7 @@ class _State:
         return norm
 
     def averaged(self) -> EmbeddedPrior:
-        model = PriorNetwork(self.model.config).to(next(iter(self.masters.values())).device)
+        model = type(self.model)(self.model.config).to(next(iter(self.masters.values())).device)
         model.load_state_dict(self.average)
         return EmbeddedPrior(model, self.vocabulary)
 
@@ -256,10 +265,10 @@ def _saved_words(path: Path) -> Vocabulary:
         return Vocabulary(tuple(json.loads(file.metadata().get("words", "[]"))))
 
 
-def initial_network(config: NetworkConfig, seed: int) -> PriorNetwork:
+def initial_network(config: NetworkConfig, seed: int, kind: type[PriorNetwork] = PriorNetwork) -> PriorNetwork:
     """A network with the weights of that seed, drawn from a generator of our own: PyTorch's layers draw theirs from the
     global one. Same distributions: uniform within 1/sqrt(fan in); norms, position codes and zero layers as built."""
-    network = PriorNetwork(config)
+    network = kind(config)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
