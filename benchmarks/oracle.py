@@ -28,7 +28,7 @@ class OraclePrior:
     schedule = CosineTime()
     guidance_scale = 1.0
     device = torch.device("cpu")
-    sees_alpha, bounded, group, from_reference = True, True, 1, True
+    sees_alpha, bounded, group, from_reference, told_in_words = True, True, 1, True, False
 
     def __init__(self, mesh: Mesh, size: int = 128) -> None:
         self.mesh, self.size = mesh, size

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from gaussmith.views import (
+    TEXT_HEIGHTS,
+    Heights,
     OrbitView,
     baking_ring,
     elevation_range,
@@ -34,6 +36,24 @@ def test_random_orbit_is_uniform_in_its_range():
     # Four standard errors of the mean of 4,000 uniform numbers are 0.018 of the range.
     assert abs(float(views.azimuth.mean())) < 0.018 * 360
     assert abs(float(views.elevation.mean()) - 15) < 0.018 * 50
+
+
+@pytest.mark.parametrize("sampler", [random_orbit, stratified_orbit])
+def test_heights_on_the_sphere_share_it_by_area(sampler):
+    elevation = sampler(4000, _generator(), TEXT_HEIGHTS).elevation
+    assert float(elevation.min()) >= -20 and float(elevation.max()) <= 80
+    sines = torch.sin(torch.deg2rad(elevation.double()))
+    low, high = (float(torch.tensor(a).deg2rad().sin()) for a in (-20.0, 80.0))
+    assert abs(float(sines.mean()) - (low + high) / 2) < 0.018 * (high - low)
+    # The shares that TEXT_HEIGHTS states, to three standard errors.
+    assert float((elevation > 50).float().mean()) == pytest.approx(0.165, abs=0.018)
+    assert float((elevation > 60).float().mean()) == pytest.approx(0.090, abs=0.014)
+
+
+def test_heights_are_even_in_degrees_unless_told():
+    plain, named = (random_orbit(8, _generator(), heights) for heights in ((-10.0, 40.0), Heights(-10.0, 40.0)))
+    assert torch.equal(plain.elevation, named.elevation)
+    assert torch.equal(random_orbit(3, _generator(), Heights(5.0, 5.0, True)).elevation, torch.full((3,), 5.0))
 
 
 @pytest.mark.parametrize("sampler", [random_orbit, stratified_orbit])

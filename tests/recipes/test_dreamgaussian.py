@@ -41,7 +41,7 @@ class Ellipsoid:
     """An oracle for an ellipsoid coloured by position: rays are intersected with it in closed form."""
 
     name, size, schedule, guidance_scale, device = "ellipsoid", 32, CosineTime(), 1.0, torch.device("cpu")
-    sees_alpha, bounded, group, from_reference = True, True, 1, True
+    sees_alpha, bounded, group, from_reference, told_in_words = True, True, 1, True, False
 
     def __init__(self, front: float = 0.0) -> None:
         self.front = front  # azimuth of the reference: what the prior is told counts from there

@@ -182,6 +182,17 @@ def test_words_become_an_object(kind, request):
     assert made.subject.views == () and made.report["reference"] is None
 
 
+@pytest.mark.parametrize("kind", ["sd", "mvdream"])
+def test_words_are_asked_from_overhead_where_words_tell_the_view(kind, request, monkeypatch):
+    prior = load_published(request.getfixturevalue(f"tiny_{kind}"))
+    seen: list[float] = []
+    ask = prior.eps
+    monkeypatch.setattr(prior, "eps", lambda x, t, views, told: seen.extend(views.elevation) or ask(x, t, views, told))
+    gaussmith.text_to_3d("a wooden chair", preset="draft", seed=1, prior=prior)
+    assert len(seen) > 2 * STEPS  # of both stages
+    assert max(seen) > 50 if prior.told_in_words else max(seen) <= 30
+
+
 # Zero-1-to-3 by plain SDS is below, behind the prior that draws.
 @pytest.mark.parametrize(("kind", "distillation"), [("zero123", "ism"), ("imagedream", "sds"), ("sd", "sds")])
 def test_a_picture_becomes_an_object(kind, distillation, request):
@@ -329,7 +340,7 @@ class Drawer:
     """Draws a red disc on white whatever it is asked: a text-to-image prior whose words are not random."""
 
     name, size, guidance_scale, device = "drawer", 64, 100.0, torch.device("cpu")
-    sees_alpha, bounded, group, from_reference = False, True, 1, False
+    sees_alpha, bounded, group, from_reference, told_in_words = False, True, 1, False, False
     schedule = CosineTime()
 
     def __init__(self) -> None:

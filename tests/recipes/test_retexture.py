@@ -55,7 +55,7 @@ class Oracle:
     """A prior that sees the ellipsoid itself, bluer by `blue`."""
 
     name, size, schedule, guidance_scale, device = "oracle", 32, CosineTime(), 1.0, torch.device("cpu")
-    sees_alpha, bounded, group, from_reference = True, True, 1, False
+    sees_alpha, bounded, group, from_reference, told_in_words = True, True, 1, False, False
 
     def __init__(self, blue: float = 0.0) -> None:
         self.blue = blue

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from gaussmith.camera import DEFAULT_FOVY
-from gaussmith.diffusion.prompts import Prompts
+from gaussmith.diffusion.prompts import VIEWS, Prompts, view_weights
 from gaussmith.picture import Prepared
 from gaussmith.priors.embedded.domain import measure_domain
 from gaussmith.train.subject import KnownView, Subject, strangeness, tell
-from gaussmith.views import OrbitView
+from gaussmith.views import TEXT_HEIGHTS, OrbitView, random_orbit
 
 
 def view(rgba: torch.Tensor, azimuth: float = 0.0, elevation: float = 0.0) -> KnownView:
@@ -40,6 +40,16 @@ def test_angles_count_from_the_reference_or_from_the_front() -> None:
         assert torch.equal(subject.relative(views, unturned).azimuth, views.azimuth)  # type: ignore[arg-type]
     words = Subject(prompts=Prompts("a disc"))
     assert torch.equal(words.relative(views, SimpleNamespace(from_reference=True)).azimuth, views.azimuth)  # type: ignore[arg-type]
+
+
+def test_priors_told_in_words_are_shown_the_top_too() -> None:
+    words, pictured = Subject(prompts=Prompts("a disc")), Subject((view(disc(), elevation=40.0),))
+    told, angles = (SimpleNamespace(told_in_words=w) for w in (True, False))
+    assert words.heights(told) == TEXT_HEIGHTS and words.heights(angles) == (-30.0, 30.0, False)  # type: ignore[arg-type]
+    assert pictured.heights(angles) == (-30.0, 70.0, False)  # type: ignore[arg-type]
+    assert pictured.heights(told) == (-30.0, 80.0, True)  # type: ignore[arg-type]
+    seen = random_orbit(2000, torch.Generator().manual_seed(0), words.heights(told))  # type: ignore[arg-type]
+    assert 0.1 < float((view_weights(seen)[:, VIEWS.index("overhead")] > 0).float().mean()) < 0.25
 
 
 def test_nothing_is_no_subject() -> None:

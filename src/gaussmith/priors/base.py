@@ -37,6 +37,7 @@ class Prior(Protocol):
         group: how many views it denoises together: 1, or 4 a quarter turn apart (`views.four_view_ring`).
         from_reference: whether its azimuths count from where the reference was taken, if there is one; else from the
             object's front, as words do.
+        told_in_words: whether it knows a view by its words alone ("overhead view"), not by the camera's angles.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Prior(Protocol):
     bounded: bool
     group: int
     from_reference: bool
+    told_in_words: bool
 
     def condition(
         self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore

@@ -45,7 +45,7 @@ class ImageDream:
     """
 
     guidance_scale = 5.0  # the authors' and DreamGaussian's public settings
-    sees_alpha, bounded, group, from_reference = False, False, GROUP, True
+    sees_alpha, bounded, group, from_reference, told_in_words = False, False, GROUP, True, False
 
     def __init__(self, net: Denoiser) -> None:
         self.net = net

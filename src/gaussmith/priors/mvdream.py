@@ -65,7 +65,7 @@ class MVDream:
     """
 
     guidance_scale = 100.0  # DreamGaussian's public settings for score distillation
-    sees_alpha, bounded, group, from_reference = False, False, GROUP, False
+    sees_alpha, bounded, group, from_reference, told_in_words = False, False, GROUP, False, False
 
     def __init__(self, net: Denoiser) -> None:
         self.net = net

@@ -83,6 +83,7 @@ class TextPrior:
     sees_alpha = False
     group = 1
     from_reference = False
+    told_in_words = True
 
     def __init__(
         self,

@@ -50,7 +50,7 @@ class Zero123:
     """
 
     guidance_scale = 5.0  # DreamGaussian's and threestudio's public settings
-    sees_alpha, bounded, group, from_reference = False, False, 1, True
+    sees_alpha, bounded, group, from_reference, told_in_words = False, False, 1, True, False
 
     def __init__(self, net: Denoiser, project: nn.Module, stable: bool) -> None:
         self.net, self.project, self.stable = net, project, stable

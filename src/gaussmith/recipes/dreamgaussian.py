@@ -53,7 +53,7 @@ from gaussmith.train.schedules import log_lerp, staged
 from gaussmith.train.subject import Subject, strangeness, tell
 from gaussmith.train.texture import RefineConfig, refine_texture
 from gaussmith.train.variational import Learner, sources
-from gaussmith.views import OrbitView, elevation_range, four_view_ring, stratified_orbit
+from gaussmith.views import OrbitView, four_view_ring, stratified_orbit
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
         generator, first = saved.generators["main"], saved.meta["step"]
     method, learners = _method(job), _learners(job, saved)
 
-    heights, size = elevation_range(subject.elevation), config.reference_size
+    heights, size = subject.heights(prior), config.reference_size
     known_views = _known(subject, size, device)
     sizes = tuple((begin, round(side * prior.size)) for begin, side in config.sizes)
     for step in range(first + 1, config.steps + 1):

@@ -15,7 +15,7 @@ from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.picture import Prepared
 from gaussmith.priors.base import Prior, crop_to_prior
 from gaussmith.priors.embedded.domain import domain_distance
-from gaussmith.views import OrbitView
+from gaussmith.views import TEXT_HEIGHTS, Heights, OrbitView, elevation_range
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ class Subject:
         if not self.views or not self.views[0].azimuth or not prior.from_reference:
             return views
         return replace(views, azimuth=(views.azimuth - self.views[0].azimuth + 180) % 360 - 180)
+
+    def heights(self, prior: Prior) -> Heights:
+        """The elevations from which novel views look: around the reference's and the horizon and, where the prior is
+        told the view in words, from overhead too."""
+        low, high = elevation_range(self.elevation)
+        if not prior.told_in_words:
+            return Heights(low, high)
+        return TEXT_HEIGHTS if not self.views else Heights(min(low, TEXT_HEIGHTS.low), TEXT_HEIGHTS.high, True)
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint compares: angles, words, and a hash of each picture."""

@@ -22,7 +22,7 @@ from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.train.subject import Subject
-from gaussmith.views import elevation_range, four_view_ring, random_orbit
+from gaussmith.views import four_view_ring, random_orbit
 
 OnStep = Callable[[int, float, Tensor, torch.Generator], None]
 
@@ -67,7 +67,7 @@ def refine_texture(
     texture = mesh.albedo
     size = texture.shape[0]
     generator = generator or torch.Generator().manual_seed(0)
-    heights = elevation_range(subject.elevation)
+    heights = subject.heights(prior)
     side = round(config.size * prior.size)
     known = [(refine.View(mesh, view.camera()), view.premultiplied()[None]) for view in subject.views]
     for step in range(first + 1, config.steps + 1):

@@ -46,7 +46,7 @@ class EmbeddedPrior:
     size = 64
     schedule: Schedule = CosineTime()
     guidance_scale = 1.25  # chosen on validation objects; what is over 2 oversaturates
-    sees_alpha, bounded, group, from_reference = True, True, 1, True
+    sees_alpha, bounded, group, from_reference, told_in_words = True, True, 1, True, False
 
     def __init__(self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS, domain: Domain | None = None) -> None:
         self.network = network.eval()
