@@ -11,7 +11,10 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "gaussmith"
 
 FLOORS = {
-    0: {"camera", "views", "gaussians", "mesh", "rotation", "sh", "events", "framing", "threads", "capture", "lens"},
+    0: {
+        *("camera", "views", "gaussians", "mesh", "rotation", "sh", "events", "framing", "threads", "capture", "lens"),
+        "accelerator",
+    },
     1: {"render", "density", "fields", "surface", "texture", "losses", "metrics", "io"},
     2: {"diffusion", "priors", "picture", "background", "photos"},
     3: {"train", "synth", "preview", "asset", "editing"},

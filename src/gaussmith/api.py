@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from gaussmith import asset, editing, preview
+from gaussmith import accelerator, asset, editing, preview
+from gaussmith.accelerator import choose as resolve_device
 from gaussmith.camera import Camera
 from gaussmith.diffusion.family import DISTILLATIONS, DistillationName
 from gaussmith.diffusion.prompts import Prompts as Prompts
@@ -190,26 +190,20 @@ def load_prior(name: str, device: str = "auto", max_memory: int | None = None) -
     """A prior on a device: "embedded", a name that `gaussmith priors` lists, a pipeline folder, or a hub id.
 
     Args:
-        max_memory: bytes that a published prior may take; slower ways are taken to stay below.
+        max_memory: bytes that a published prior may take; slower ways are taken to stay below. On a GPU it bounds all
+            that this process takes.
 
     Raises:
         UserError: it is not known, not on this machine or damaged, or the device is not there.
     """
     chosen = resolve_device(device)
-    if name == "embedded":
-        return load_weights(device=chosen)
-    from gaussmith.priors.published import load_published
+    accelerator.limit(chosen, max_memory)
+    with accelerator.enough_memory(f"reading the prior {name}", "choose a smaller one, or --device cpu"):
+        if name == "embedded":
+            return load_weights(device=chosen)
+        from gaussmith.priors.published import load_published
 
-    return load_published(name, chosen, max_memory=max_memory)
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device of "auto" (CUDA when there is one), "cpu" or "cuda"; UserError when it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch")
-    return torch.device(name)
+        return load_published(name, chosen, max_memory=max_memory)
 
 
 def mesh_from_gaussians(
@@ -343,7 +337,9 @@ def reconstruct(
     masks: str | Path | None = None,
     seed: int = 0,
     antialiased: bool = False,
+    storage: str = "float32",
     device: str = "auto",
+    max_memory: int | None = None,
     on_event: OnEvent = ignore,
     on_state: reconstruction.OnState | None = None,
     checkpoint_dir: str | Path | None = None,
@@ -360,7 +356,8 @@ def reconstruct(
         masks: folder of mask pictures, named as the photos are; dark pixels do not belong to the object.
         seed: same seed, same bytes.
         antialiased: draw with the 2D filter of Mip-Splatting, in training and in the pictures.
-        device: "auto", "cpu" or "cuda".
+        storage: of the optimiser's running means, "float32" or "bfloat16", which takes a quarter less memory.
+        device: "auto", "cpu" or "cuda". max_memory: bytes of a GPU that may be taken.
         on_event: called with the events of `gaussmith.events` as the work goes on.
         on_state: called with (step, Gaussians) after every step; must not change them.
         checkpoint_dir: where to keep what `resume` needs; None keeps nothing.
@@ -372,7 +369,7 @@ def reconstruct(
     Raises:
         UserError: anything the user can mend, in one sentence.
     """
-    config = reconstruction_settings(preset, steps, max_gaussians, strategy, eval_every, seed, antialiased)
+    config = reconstruction_settings(preset, steps, max_gaussians, strategy, eval_every, seed, antialiased, storage)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     seconds: dict[str, float] = {}
     warnings: list[str] = []
@@ -387,8 +384,10 @@ def reconstruct(
     scene = photos
     if not isinstance(scene, Scene):
         side = None if downscale else PHOTO_SIDES[preset]
-        scene = load_photos(scene, masks=masks, downscale=downscale, max_side=side, work=folder, on_event=noted)
+        with accelerator.enough_memory("reading the photos", "raise --downscale, or give fewer photos"):
+            scene = load_photos(scene, masks=masks, downscale=downscale, max_side=side, work=folder, on_event=noted)
     chosen = resolve_device(device)
+    accelerator.limit(chosen, max_memory)
     scene = replace(scene, points=scene.points.to(chosen), colors=scene.colors.to(chosen))
     result = reconstruction.run(config, scene, noted, folder, resume, on_state)
     # What was found on the way to the scene (photos that could not be placed, masks that lack) belongs to its report.
@@ -403,18 +402,23 @@ def reconstruction_settings(
     eval_every: int = 8,
     seed: int = 0,
     antialiased: bool = False,
+    storage: str = "float32",
 ) -> reconstruction.Config:
     """The recipe's settings of these choices; UserError where one is unknown."""
     if preset not in reconstruction.PRESETS:
         raise UserError(f"there is no preset {preset!r}; choose one of {', '.join(reconstruction.PRESETS)}")
     if strategy not in reconstruction.STRATEGIES:
         raise UserError(f"there is no strategy {strategy!r}; choose one of {', '.join(reconstruction.STRATEGIES)}")
+    if storage not in reconstruction.STORAGES:
+        raise UserError(f"there is no storage {storage!r}; choose one of {', '.join(reconstruction.STORAGES)}")
     config = reconstruction.PRESETS[preset]
     if steps is not None:
         config = reconstruction.with_steps(config, steps)
     if max_gaussians is not None:
         config = replace(config, max_gaussians=max_gaussians)
-    return replace(config, strategy=strategy, eval_every=eval_every, seed=seed, antialiased=antialiased)
+    return replace(
+        config, strategy=strategy, eval_every=eval_every, seed=seed, antialiased=antialiased, storage=storage
+    )
 
 
 def load_photos(
@@ -457,17 +461,25 @@ def save_views(
     views: int | None = None,
     size: int = 384,
     elevation: float = 15.0,
+    device: str = "auto",
     on_event: OnEvent = ignore,
 ) -> None:
-    """Write a turntable (.mp4, 60 views by default) or a labelled contact sheet (.png, 8 views by default)."""
+    """Write a turntable (.mp4, 60 views by default) or a labelled contact sheet (.png, 8 views by default).
+
+    Args:
+        device: where a splat is drawn: "auto", "cpu" or "cuda".
+    """
     require_suffix(path, (".mp4", ".png"))
+    chosen = resolve_device(device)
     film = path.suffix.lower() == ".mp4"
     views = views or (asset.VIEWS if film else 8)
-    frames = _counted(preview.turntable(thing, views=views, size=size, elevation=elevation), views, on_event)
-    if film:
-        save_video(path, frames, fps=asset.FPS)
-    else:
-        save_image(path, preview.views_sheet(list(frames)))
+    turning = preview.turntable(thing, views=views, size=size, elevation=elevation, device=chosen)
+    frames = _counted(turning, views, on_event)
+    with accelerator.enough_memory(f"drawing pictures of {size}x{size} pixels", "lower --size, or use --device cpu"):
+        if film:
+            save_video(path, frames, fps=asset.FPS)
+        else:
+            save_image(path, preview.views_sheet(list(frames)))
 
 
 def _counted(frames: Iterator[Tensor], count: int, on_event: OnEvent) -> Iterator[Tensor]:

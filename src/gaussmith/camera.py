@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import onto
+
 DEFAULT_RADIUS = 2.0
 DEFAULT_FOVY = 49.1
 # The frame that priors look at, about the same centre. A sphere of radius 0.62 just fills it at radius 2: the object
@@ -74,7 +76,10 @@ class Camera:
         return out
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Camera:
-        return replace(self, c2w=self.c2w.to(device=device, dtype=dtype), K=self.K.to(device=device, dtype=dtype))
+        c2w, K = (t if dtype is None else t.to(dtype) for t in (self.c2w, self.K))
+        if device is not None:
+            c2w, K = onto(c2w, device), onto(K, device)
+        return replace(self, c2w=c2w, K=K)
 
     def resized(self, width: int, height: int) -> Camera:
         """The same cameras with another pixel grid over the same frame."""

@@ -340,6 +340,7 @@ def render(
     views: OptionalInt = None,
     size: int = 384,
     elevation: float = 15.0,
+    device: Device = "auto",
     quiet: bool = False,
 ) -> None:
     """Make a turntable (.mp4) or a contact sheet (.png) of a splat or a mesh.
@@ -350,6 +351,7 @@ def render(
         views: Views in a full turn, 1 to 720; by default 60 frames, or 8 pictures on a sheet.
         size: Side of a view in pixels, 32 to 2048.
         elevation: Height of the camera above the horizon, degrees, -90 to 90.
+        device: Where a splat is drawn; auto takes CUDA when there is one.
         quiet: Show nothing but errors.
     """
     within("--views", views, 1, 720)
@@ -359,10 +361,11 @@ def render(
 
     target = output or Path(f"{file.stem}-turntable.mp4")
     api.require_suffix(target, (".mp4", ".png"))
+    api.resolve_device(device)
     thing = api.load(file)
     writable_folder(target.parent)
     with reporting(quiet) as on_event:
-        api.save_views(thing, target, views=views, size=size, elevation=elevation, on_event=on_event)
+        api.save_views(thing, target, views=views, size=size, elevation=elevation, device=device, on_event=on_event)
     tell(quiet, str(target))
 
 
@@ -443,6 +446,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"stopped; {again}", 130, debug)
     except UserError as error:
         return _fail(str(error), 2, debug)
+    except MemoryError:
+        return _fail(
+            "the machine ran out of memory; free some, or lower the sizes that you gave", 2, debug
+        )
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has seen enough; Python's own last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

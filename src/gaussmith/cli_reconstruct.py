@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from gaussmith.cli_options import Device, OptionalInt, Output, Preset, tell, within, writable_folder
+from gaussmith.cli_options import (
+    Device,
+    OptionalFloat,
+    OptionalInt,
+    Output,
+    Preset,
+    gigabytes,
+    tell,
+    within,
+    writable_folder,
+)
 from gaussmith.events import UserError
 from gaussmith.progress import reporting
 
@@ -32,7 +42,9 @@ def reconstruct(
     seed: int = 0,
     antialiased: bool = False,
     frame: Literal["scene", "input"] = "scene",
+    storage: Literal["float32", "bfloat16"] = "float32",
     device: Device = "auto",
+    max_memory: OptionalFloat = None,
     resume: bool = False,
     view: bool = False,
     quiet: bool = False,
@@ -53,7 +65,9 @@ def reconstruct(
         seed: Same seed, same result.
         antialiased: Train and draw with Mip-Splatting's filter, for viewers that have it too.
         frame: Coordinates of what is written: the scene's, turned upright and to the usual size, or the input's own.
+        storage: Of the optimiser's running means; bfloat16 takes a quarter less memory a Gaussian.
         device: Where to train; auto takes CUDA when there is one.
+        max_memory: Gigabytes of a GPU that may be taken; on the CPU it has no effect.
         resume: Go on from where an interrupted run with the same settings stopped.
         view: Show the running job in the browser.
         quiet: Show nothing but errors.
@@ -68,6 +82,7 @@ def reconstruct(
     from gaussmith import api
 
     api.resolve_device(device)
+    gigabytes(max_memory)
     with _made(output) as folder, _shown(view, folder, quiet) as on_state, reporting(quiet) as on_event:
         kept = folder / "reconstruct.checkpoint"
         result = api.reconstruct(
@@ -81,7 +96,9 @@ def reconstruct(
             masks=masks,
             seed=seed,
             antialiased=antialiased,
+            storage=storage,
             device=device,
+            max_memory=gigabytes(max_memory),
             on_event=on_event,
             on_state=on_state,
             checkpoint_dir=kept,

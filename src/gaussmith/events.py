@@ -12,6 +12,10 @@ class UserError(Exception):
     """A problem the user can mend: one sentence that says what is wrong and what to do. Shells exit with code 2."""
 
 
+class OutOfMemory(UserError):
+    """The memory of the GPU or of the machine does not suffice; says what to lower."""
+
+
 @dataclass(frozen=True)
 class StageStarted:
     """A stage of a recipe begins; `steps` is None when it cannot be counted."""

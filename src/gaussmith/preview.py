@@ -16,7 +16,7 @@ from gaussmith.framing import fit_points, visible_points
 from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 from gaussmith.render.mesh import render_mesh
-from gaussmith.render.splat import rasterize
+from gaussmith.render.splat import home, rasterize
 from gaussmith.views import turntable as views_around
 
 PAGE = (250, 250, 249)
@@ -41,7 +41,7 @@ def framed(thing: Mesh | Gaussians) -> Mesh | Gaussians:
 
 @torch.no_grad()
 def render_view(thing: Mesh | Gaussians, camera: Camera, *, shaded: bool = False) -> Tensor:
-    """[H,W,3] picture of one view (B = 1) on the panel colour; `shaded` draws a mesh as untextured clay."""
+    """[H,W,3] picture of one view (B = 1) on the panel colour, on the CPU; `shaded` draws a mesh as untextured clay."""
     background = torch.tensor(PANEL) / 255
     if isinstance(thing, Mesh):
         # Clay is shaded as a viewer shades the GLB, by smooth normals.
@@ -49,11 +49,16 @@ def render_view(thing: Mesh | Gaussians, camera: Camera, *, shaded: bool = False
         rgb = render_mesh(mesh, camera, background, shaded=shaded).rgb
     else:
         rgb = rasterize(thing, camera, background, geometry=False).rgb
-    return rgb[0].clamp(0, 1)
+    return rgb[0].clamp(0, 1).cpu()
 
 
 def turntable(
-    thing: Mesh | Gaussians, *, views: int = 60, size: int = 384, elevation: float = 15.0
+    thing: Mesh | Gaussians,
+    *,
+    views: int = 60,
+    size: int = 384,
+    elevation: float = 15.0,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
     """Yield [size,size,3] frames, one a view, evenly around the object, the first from the front.
 
@@ -62,8 +67,11 @@ def turntable(
         views: frames in a full turn, at least 1.
         size: side of a frame in pixels.
         elevation: degrees.
+        device: where a splat is drawn.
     """
     centred = framed(thing)
+    if isinstance(centred, Gaussians):
+        centred = centred.to(home(torch.device(device)))
     cameras = views_around(views, elevation, fovy=CLOSE_FOVY, size=size).camera()
     for index in range(views):
         yield render_view(centred, cameras[index])

@@ -160,7 +160,10 @@ class MCMC:
 
         With z standard normal, Sigma z and R diag(s^2) z have the same distribution.
         """
-        faint = (gaussians.opacity_logits < logit(_QUIET)).nonzero()[:, 0]
+        if gaussians.means.device.type == "cpu":
+            faint = (gaussians.opacity_logits < logit(_QUIET)).nonzero()[:, 0]
+        else:  # to find the faint would take a GPU longer than to draw for all
+            faint = torch.arange(len(gaussians), device=gaussians.means.device)
         if len(faint) == 0:
             return None
         opacity = gaussians.opacity_logits[faint].sigmoid()

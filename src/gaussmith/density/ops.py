@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import constant, onto
 from gaussmith.gaussians import Gaussians, concat, logit
 from gaussmith.rotation import quat_to_matrix
 
@@ -57,7 +58,8 @@ def split(
     (Kerbl et al. 2023, section 5.2). The kept ones come first, in order, then the parts."""
     gaussians = gaussians.detach()
     parents = gaussians.select(mask.nonzero()[:, 0].repeat(parts))
-    noise = torch.randn(parents.means.shape, generator=generator, device=generator.device).to(parents.means)
+    noise = torch.randn(parents.means.shape, generator=generator, device=generator.device)
+    noise = onto(noise.to(parents.means.dtype), parents.means.device)
     offset = (quat_to_matrix(parents.quats) @ (parents.scales * noise)[..., None])[..., 0]
     children = Gaussians(
         means=parents.means + offset,
@@ -92,7 +94,8 @@ def top(score: Tensor, count: int) -> Tensor:
 def trim(gaussians: Gaussians, count: int, generator: torch.Generator) -> tuple[Gaussians, Tensor]:
     """Only the `count` most opaque, in order; of equal ones a random choice, for neighbours in a file are neighbours in
     space."""
-    order = torch.randperm(len(gaussians), generator=generator, device=generator.device).to(gaussians.means.device)
+    order = torch.randperm(len(gaussians), generator=generator, device=generator.device)
+    order = onto(order, gaussians.means.device)
     keep = torch.empty_like(order, dtype=torch.bool)
     keep[order] = top(gaussians.opacity_logits.detach()[order].nan_to_num(-math.inf), count)
     return prune(gaussians, keep)
@@ -147,7 +150,7 @@ def screen_gradient(
     Returns:
         Zero and False where a Gaussian was not drawn or its gradient is not finite.
     """
-    norms = (means2d_grad.detach() * (means2d_grad.new_tensor([width / 2, height / 2]) * factor)).norm(dim=-1)
+    norms = (means2d_grad.detach() * (constant((width / 2, height / 2), means2d_grad) * factor)).norm(dim=-1)
     drawn = (radii > 0) & norms.isfinite()
     return torch.where(drawn, norms, 0.0), drawn
 
@@ -182,13 +185,13 @@ def repair(gaussians: Gaussians, unit: float = 1.0) -> Repaired:
     old, source = old.select(placed), source[placed]
 
     good = old.log_scales.isfinite().all(dim=1)
-    typical = old.log_scales[good].median() if bool(good.any()) else old.log_scales.new_tensor(math.log(0.01 * unit))
+    typical = old.log_scales[good].median() if bool(good.any()) else math.log(0.01 * unit)
     log_scales = torch.where(old.log_scales.isfinite(), old.log_scales, typical)
     log_scales = log_scales.clamp(math.log(MIN_SCALE * unit), math.log(MAX_SCALE * unit))
     logits = torch.where(old.opacity_logits.isfinite(), old.opacity_logits, logit(0.1)).clamp(-_MAX_LOGIT, _MAX_LOGIT)
     length = old.quats.norm(dim=1, keepdim=True)
     turned = length.isfinite() & (length > 1e-12)
-    quats = torch.where(turned, old.quats, old.quats.new_tensor([1.0, 0, 0, 0]))
+    quats = torch.where(turned, old.quats, constant((1.0, 0.0, 0.0, 0.0), old.quats))
     new = Gaussians(old.means, log_scales, quats, logits, torch.where(old.sh.isfinite(), old.sh, 0.0))
 
     changed = torch.zeros_like(placed[placed])

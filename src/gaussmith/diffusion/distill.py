@@ -24,6 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import onto
 from gaussmith.diffusion.guidance import Predictions, direction, guide, per_sample
 from gaussmith.diffusion.schedule import Denoise, Level, Schedule, add_noise, ddim, even_times
 
@@ -133,6 +134,13 @@ def clip_norm(gradient: Tensor, limit: float) -> Tensor:
     return per_sample(shrink, gradient) * gradient
 
 
+def normal_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers shaped as x, of its type and on its device, drawn where the generator is: the same
+    numbers on every device."""
+    noise = torch.randn(x.shape, generator=generator, device=generator.device)
+    return onto(noise.to(x.dtype), x.device)
+
+
 def sds_loss(images: Tensor, gradient: Tensor) -> Tensor:
     """A scalar whose gradient with respect to images [B,...] is exactly gradient [B,...] / B, through `backward`.
 
@@ -168,5 +176,5 @@ def denoise_at_strength(
     renders r_t'(x) that BSD's expert learns from."""
     with torch.no_grad():
         clean = images.detach()
-        noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
+        noise = normal_like(clean, generator)
         return ddim(denoise, add_noise(clean, noise, schedule.level(strength)), even_times(strength, steps), schedule)

@@ -19,6 +19,7 @@ from gaussmith.diffusion.distill import (
     csd_gradient,
     dsd_gradient,
     ism_gradient,
+    normal_like,
     sds_gradient,
     vsd_gradient,
 )
@@ -219,7 +220,7 @@ def distillation_gradient(
     """
     with torch.no_grad():
         clean = clean.detach()
-        noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
+        noise = normal_like(clean, generator)
         return clip_norm(method.gradient(sources, clean, t, noise, schedule), max_norm)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import onto
 from gaussmith.diffusion.schedule import Level, cfg, eps_from_x0, x0_from_eps
 
 # Where pictures are drawn or mended, the largest scale: Stable Diffusion's own. Score distillation asks for up to 100
@@ -123,4 +124,4 @@ class Guidance:
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
     """values, scalar or [B], in the type of like [B,...] and shaped to multiply it."""
-    return values.to(like).reshape((-1,) + (1,) * (like.ndim - 1))
+    return onto(values.to(like.dtype), like.device).reshape((-1,) + (1,) * (like.ndim - 1))

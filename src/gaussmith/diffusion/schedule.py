@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import onto
+
 # Below this, alpha or sigma counts as zero: dividing a float32 rounding error by less would give noise, not a signal.
 _ZERO = 1e-6
 
@@ -29,7 +31,8 @@ class Level:
     def like(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma in the type of x [B,...], shaped to broadcast against it."""
         shape = (-1,) + (1,) * (x.ndim - 1)
-        return self.alpha.to(x).reshape(shape), self.sigma.to(x).reshape(shape)
+        alpha, sigma = (onto(part.to(x.dtype), x.device).reshape(shape) for part in (self.alpha, self.sigma))
+        return alpha, sigma
 
 
 class Schedule(Protocol):
@@ -85,6 +88,7 @@ class CosineTime:
 
 
 def _checked(t: Tensor | float) -> Tensor:
+    """t as float64. Looks at it: a GPU would be waited for, so loops keep their times on the CPU."""
     t = torch.as_tensor(t).double()
     if bool((t < 0).any()) or bool((t > 1).any()) or bool(t.isnan().any()):
         raise ValueError(f"time must lie in [0,1], got {t.tolist()}")
@@ -184,12 +188,12 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 def ddim(denoise: Denoise, x: Tensor, times: Sequence[float] | Tensor, schedule: Schedule) -> Tensor:
     """Deterministic DDIM (Song et al. 2021): follow `times` from x [B,...] at times[0] to the picture at times[-1].
 
-    `denoise(x [B,...], t [B] float32) -> x0 [B,...]` predicts the clean picture (wrap an eps or v network with
-    `x0_from_eps` or `x0_from_v`). First order in the largest step; exact when x0 does not depend on x.
+    `denoise(x [B,...], t [B] float32 on the CPU) -> x0 [B,...]` predicts the clean picture (wrap an eps or v network
+    with `x0_from_eps` or `x0_from_v`). First order in the largest step; exact when x0 does not depend on x.
     """
     levels = [schedule.level(t) for t in times]
     for t, now, then in zip(times, levels, levels[1:]):
-        at = torch.full((x.shape[0],), float(t), dtype=torch.float32, device=x.device)
+        at = torch.full((x.shape[0],), float(t), dtype=torch.float32)  # not on x's device: see `_checked`
         x = ddim_step(x, denoise(x, at), now, then)
     return x
 

@@ -70,7 +70,8 @@ class Prior(Protocol):
         ...
 
     def predict(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, guidance_scale: float) -> Tensor:
-        """The guided clean-picture (x0) prediction [B,C,h,w] for noisy [B,C,h,w] at times t [B], seen from `views`."""
+        """The guided clean-picture (x0) prediction [B,C,h,w] for noisy [B,C,h,w] at times t [B] on the CPU, seen from
+        `views`."""
         ...
 
     def release(self) -> None:
@@ -85,7 +86,8 @@ class EpsPrior(Prior, Protocol):
         """The noise predictions by condition, unguided, without gradient.
 
         Args:
-            noisy: [B,C,h,w], in the space of `encode`. t: [B] in (0,1]. views: B of them.
+            noisy: [B,C,h,w], in the space of `encode`. t: [B] in (0,1], on the CPU as the views are, so that a loop
+                never waits for a GPU. views: B of them.
             condition: what the adapter's own `condition` or `text_condition` returned.
 
         Returns:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gaussmith.accelerator import onto
 from gaussmith.diffusion.prompts import view_weights
 from gaussmith.priors.networks import library
 from gaussmith.priors.text_prior import TextCondition, TextPrior
@@ -60,7 +61,7 @@ class Lora:
 
     @contextmanager
     def _switched_on(self, views: OrbitView) -> Iterator[None]:
-        self._views = views.camera().c2w.flatten(1).to(self.prior.device)
+        self._views = onto(views.camera().c2w.flatten(1), self.prior.device)
         for layer in self._layers.values():
             layer.enable_adapters(True)
             layer.set_adapter(self.name)

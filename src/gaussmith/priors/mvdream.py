@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import onto
 from gaussmith.camera import opengl_to_opencv
 from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts, view_weights
@@ -130,8 +131,8 @@ def denoise_groups(
     A reference picture is a fifth view of every group, with a camera of zeros and no noise; it is dropped at the end.
     """
     check_groups(views)
-    camera = camera_matrices(views).to(net.device)
-    steps = net.schedule.index(t).to(net.device)
+    camera = onto(camera_matrices(views), net.device)
+    steps = onto(net.schedule.index(t), net.device)
     kinds = []
     for one in told:
         x, words, cameras, at = (_grouped(v) for v in (noisy, one.words, camera, steps))

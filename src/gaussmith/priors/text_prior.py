@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import constant, onto
 from gaussmith.diffusion.guidance import Predictions, guide
 from gaussmith.diffusion.prompts import PERP_NEG_VIEWS, VIEWS, Prompts, perp_neg_weights, view_weights
 from gaussmith.diffusion.schedule import Level, NoiseSchedule, eps_from_v, eps_from_x0, x0_from_eps
@@ -184,7 +185,7 @@ class TextPrior:
         null, cond, *negatives = out.chunk(kinds)
         if not negatives:
             return Predictions(null, cond)
-        return Predictions(null, cond, torch.stack(negatives), perp_neg_weights(views).to(out.device))
+        return Predictions(null, cond, torch.stack(negatives), onto(perp_neg_weights(views), out.device))
 
     def denoise(self, noisy: Tensor, t: Tensor, texts: Texts) -> Tensor:
         """The eps [N,C,h,w] (float32) of the denoiser for noisy [N,C,h,w] at times t [N], told N texts; gradients flow
@@ -197,7 +198,7 @@ class TextPrior:
 
     def run(self, noisy: Tensor, t: Tensor, texts: Texts) -> Tensor:
         """`denoise` in one run."""
-        step = self.schedule.index(t).to(self.device)
+        step = onto(self.schedule.index(t), self.device)
         x = noisy.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         told = {} if texts.pooled is None else {"added_cond_kwargs": self._sizes(texts.pooled)}
         out = self.unet(x, step, encoder_hidden_states=texts.tokens, return_dict=False, **told)[0]
@@ -206,7 +207,7 @@ class TextPrior:
 
     def _sizes(self, pooled: Tensor) -> dict[str, Tensor]:
         """SDXL's micro-conditioning (Podell et al. 2023, section 2.2): original size, crop corner and target size."""
-        ids = torch.tensor([self.size, self.size, 0, 0, self.size, self.size], device=self.device, dtype=self.dtype)
+        ids = constant((self.size, self.size, 0, 0, self.size, self.size), pooled.to(self.dtype))
         return {"text_embeds": pooled, "time_ids": ids.expand(len(pooled), -1)}
 
     def release(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import onto
 from gaussmith.diffusion.prompts import split_view_words
 from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.priors.files import load_config
@@ -42,7 +43,7 @@ class Texts:
         """[B,N] weights -> B texts, each a weighted sum of these."""
 
         def mix(x: Tensor) -> Tensor:  # in float32: weights rounded to halves would not sum to 1
-            return torch.einsum("bn,n...->b...", weights.to(x.device, torch.float32), x.float()).to(x.dtype)
+            return torch.einsum("bn,n...->b...", onto(weights.float(), x.device), x.float()).to(x.dtype)
 
         return Texts(mix(self.tokens), None if self.pooled is None else mix(self.pooled))
 

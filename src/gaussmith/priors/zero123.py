@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaussmith.accelerator import onto
 from gaussmith.camera import DEFAULT_FOVY, DEFAULT_RADIUS, PRIOR_FOVY
 from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts
@@ -83,13 +84,13 @@ class Zero123:
     def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition) -> Predictions:
         """See `EpsPrior.eps`. The null condition is zeros in place of the token and of the reference's latents."""
         batch, dtype = len(views), self.net.dtype
-        cameras = camera_embedding(views, condition.elevation, self.stable).to(self.device)
+        cameras = onto(camera_embedding(views, condition.elevation, self.stable), self.device)
         told = torch.cat([condition.embedding.expand(batch, -1), cameras], dim=1)
         token = self.project(told.to(dtype))[:, None]
         token = torch.cat([torch.zeros_like(token), token])
         latents = condition.latents.expand(batch, -1, -1, -1)
         x = torch.cat([noisy.repeat(2, 1, 1, 1), torch.cat([torch.zeros_like(latents), latents])], dim=1)
-        steps = self.schedule.index(t).to(self.device).repeat(2)
+        steps = onto(self.schedule.index(t), self.device).repeat(2)
         out = self.net.in_runs(self._run, [x.to(dtype), steps, token])
         null, cond = self.net.eps(noisy.repeat(2, 1, 1, 1), out, t.repeat(2)).chunk(2)
         return Predictions(null, cond)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gaussmith.accelerator import Glance, enough_memory
 from gaussmith.asset import TEXT_ELEVATION, save_asset
 from gaussmith.camera import PRIOR_FOVY, Camera, concat
 from gaussmith.density import dreamgaussian as density
@@ -203,8 +204,10 @@ def run(
     Raises:
         UserError: no surface came out, the checkpoint is of other settings, or the prior cannot do what is asked.
     """
+    sizes = f"with up to {config.max_gaussians:,} Gaussians and the prior {prior.name}"
     try:
-        return _run(config, subject, prior, on_event, checkpoint_dir, resume)
+        with enough_memory(sizes, "lower --preset or --texture-size, choose a smaller --prior, or set --max-memory"):
+            return _run(config, subject, prior, on_event, checkpoint_dir, resume)
     finally:
         prior.release()
 
@@ -286,7 +289,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
         "means": config.position_rate[0], "sh": config.color_rate, "opacity_logits": config.opacity_rate,
         "log_scales": config.scale_rate, "quats": config.rotation_rate,
     }  # fmt: skip
-    optimizer, first = Adam(rates), 0
+    optimizer, first, glance = Adam(rates), 0, Glance()
     statistics = density.Statistics.zeros(gaussians)
     if saved:
         tensors = {name: tensor.to(device) for name, tensor in saved.tensors.items()}
@@ -343,7 +346,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
         for render, width, share in drawn:
             if render.means2d.grad is not None:
                 statistics = density.accumulate(statistics, render.means2d.grad, render.radii, width, width, share)
-        counts["bad_gradients"] += optimizer.step(gaussians.tensors())
+        optimizer.step(gaussians.tensors())
         gaussians = gaussians.detach()
         if density.due(step, config.steps, config.densify):
             control = replace(config.densify, max_count=config.max_gaussians)
@@ -353,7 +356,9 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
             statistics = density.Statistics.zeros(gaussians)
             for key in _COUNTED[:-1]:
                 counts[key] += getattr(done, key)
-        job.on_event(Step("gaussians", step, {"loss": loss.item(), "gaussians": len(gaussians)}))
+        job.on_event(Step("gaussians", step, {"loss": glance.at(step, loss), "gaussians": len(gaussians)}))
+        if step == config.steps or step % config.save_every == 0:
+            counts["bad_gradients"] += optimizer.bad_rows()
         if step % config.save_every == 0 and step < config.steps:
             state = checkpoint.with_prefix("gaussians", gaussians.tensors())
             state |= checkpoint.with_prefix("adam", optimizer.state())

@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 
+from gaussmith.accelerator import enough_memory
 from gaussmith.camera import Camera, concat
 from gaussmith.events import OnEvent, UserError, Warned, ignore, timed
 from gaussmith.framing import fit_points, visible_points
@@ -68,6 +69,14 @@ def run(
     Raises:
         UserError: nothing visible in the splat, or its density has no surface.
     """
+    sizes = f"with {len(gaussians):,} Gaussians and {config.resolution} cells along the longest side"
+    with enough_memory(
+        sizes, "lower --resolution or --texture-size, or thin the splat with gaussmith edit"
+    ):
+        return _run(config, gaussians, on_event, cameras)
+
+
+def _run(config: Config, gaussians: Gaussians, on_event: OnEvent, cameras: Sequence[Camera] | None) -> Mesh:
     finite = gaussians.finite()
     if lost := int((~finite).sum()):
         on_event(Warned(f"{lost:,} of {len(gaussians):,} Gaussians are not finite and are left out"))

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gaussmith.accelerator import enough_memory
 from gaussmith.asset import TEXT_ELEVATION, versions
 from gaussmith.camera import Camera, concat
 from gaussmith.diffusion.guidance import PICTURE_SCALE
@@ -125,8 +126,10 @@ def run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: On
         UserError: the mesh has no surface, it cannot be seen from where a picture was taken, or the prior cannot do
             what is asked.
     """
+    sizes = f"with {len(mesh.faces):,} faces, a texture of {config.texture_size} pixels and the prior {prior.name}"
     try:
-        return _run(config, mesh, subject, prior, on_event)
+        with enough_memory(sizes, "lower --texture-size, choose a smaller --prior, or set --max-memory"):
+            return _run(config, mesh, subject, prior, on_event)
     finally:
         prior.release()
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import enough_memory
 from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
 from gaussmith.diffusion.guidance import PICTURE_SCALE
 from gaussmith.diffusion.prompts import Prompts
@@ -114,7 +115,8 @@ def draw(
     else:
         # What is to be cut out should stand on one colour; a prior that sees alpha draws no background at all.
         text = prompts.text if prior.sees_alpha else f"{prompts.text.strip()}, on a plain white background"
-        picture = run(config, replace(prompts, text=text), prior, on_event)[0][0]
+        with enough_memory(f"with the prior {prior.name}", "choose a smaller --picture-prior, or set --max-memory"):
+            picture = run(config, replace(prompts, text=text), prior, on_event)[0][0]
         if path is not None:
             checkpoint.save(path, {"picture": picture}, {}, config=settings)
     prepared = as_prepared(picture) if prior.sees_alpha else _cut_out(picture, prompts, prior)
@@ -138,7 +140,7 @@ def _evidence(prior: EpsPrior, clean: Tensor, views: OrbitView, condition: Any, 
     gaps = []
     for time_ in JUDGE_TIMES:
         noise = torch.randn(clean.shape[1:], generator=generator).to(clean).expand_as(clean)
-        t = torch.full((len(clean),), time_, device=clean.device)
+        t = torch.full((len(clean),), time_)
         parts = prior.eps(add_noise(clean, noise, prior.schedule.level(t)), t, views, condition)
         with_words, without = ((eps - noise).square().mean(dim=(1, 2, 3)) for eps in (parts.cond, parts.null))
         gaps.append((without - with_words) / without.clamp_min(1e-12))

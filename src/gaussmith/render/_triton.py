@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gaussmith.camera import Camera
-from gaussmith.events import UserError
+from gaussmith.events import OutOfMemory, UserError
 from gaussmith.gaussians import Gaussians
 
 try:
@@ -41,7 +41,7 @@ def _memory(gaussians: int, cameras: int, width: int, height: int) -> Iterator[N
     try:
         yield
     except torch.OutOfMemoryError:
-        raise UserError(
+        raise OutOfMemory(
             f"The GPU ran out of memory drawing {gaussians:,} Gaussians from {cameras} camera(s) at {width}x{height}; "
             "lower the number of Gaussians, the picture size or the number of views per step."
         ) from None

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from gaussmith import accelerator
+from gaussmith.accelerator import onto
 from gaussmith.camera import Camera
 from gaussmith.gaussians import Gaussians
 from gaussmith.sh import degree_of
@@ -53,12 +54,12 @@ def _per_camera_background(background: Tensor | None, like: Tensor, batch: int) 
         return like.new_zeros(batch, 3)
     if tuple(background.shape) not in {(3,), (1, 3), (batch, 3)}:
         raise ValueError(f"background must be [3] or [{batch},3], got {tuple(background.shape)}")
-    return background.to(like).expand(batch, 3)
+    return onto(background.to(like.dtype), like.device).expand(batch, 3)
 
 
 def _pick(device: torch.device) -> Backend:
     """What "auto" means: Triton where the tensors lie on a device it compiles for and it is installed."""
-    return "triton" if device.type in ("cuda", "xpu") and find_spec("triton") else "numba"
+    return "triton" if accelerator.compiles(device) else "numba"
 
 
 def home(device: torch.device) -> torch.device:

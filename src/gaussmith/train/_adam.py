@@ -46,6 +46,32 @@ def _move(moved, grad, first, second, share, rate, take1, keep2, take2, inverse2
         moved[i] -= rate * share[i] * mean / (np.sqrt(square) * inverse2 + eps)
 
 
+@njit(inline="always", error_model="numpy")
+def _noise(place, seed):
+    """Random bits for a place, the same whenever the same step is taken (the finaliser of MurmurHash3)."""
+    h = np.uint32(np.uint32(place) * np.uint32(2654435761) + seed)
+    h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(2246822507))
+    h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(3266489909))
+    return np.uint32(h ^ (h >> np.uint32(16)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _widen(halves, out):
+    """bfloat16, given as their bits, to the bits of float32."""
+    for i in range(halves.shape[0]):
+        out[i] = np.uint32(halves[i]) << np.uint32(16)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _narrow(first, second, place, seed, first_halves, second_halves):
+    """The bits of float32 to those of one of the two bfloat16 beside each, the nearer one more often."""
+    low, half = np.uint32(0xFFFF), np.uint32(16)
+    for i in range(first.shape[0]):
+        noise = _noise(place + i, seed)
+        first_halves[i] = np.uint16(np.uint32(first[i] + (noise & low)) >> half)
+        second_halves[i] = np.uint16(np.uint32(second[i] + (noise >> half)) >> half)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def adam_rows(worker, workers, moved, grad, first, second, share, rate, take1, keep2, take2, inverse2, eps, bad):
     """Move the rows of moved [N,L] along grad [N,L] in place, and the running means `first` and `second` with them.
@@ -67,3 +93,26 @@ def adam_rows(worker, workers, moved, grad, first, second, share, rate, take1, k
             moved[start:end].reshape(-1), gradient.reshape(-1), first[start:end].reshape(-1),
             second[start:end].reshape(-1), share[: end - start].reshape(-1), rate, take1, keep2, take2, inverse2, eps,
         )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def adam_half_rows(
+    worker, workers, moved, grad, first, second, share, rate, take1, keep2, take2, inverse2, eps, bad, seed
+):
+    """`adam_rows` with running means in bfloat16 (their bits, uint16), rounded at random: they follow small changes in
+    the mean, where rounding to the nearest would leave them where they are."""
+    count, length = moved.shape
+    step = share.shape[0]
+    one, two = np.empty((step, length), np.float32), np.empty((step, length), np.float32)
+    one_bits, two_bits = one.view(np.uint32).reshape(-1), two.view(np.uint32).reshape(-1)
+    for start in range(count * worker // workers, count * (worker + 1) // workers, step):
+        end = min(start + step, count * (worker + 1) // workers)
+        rows, size = end - start, (end - start) * length
+        a, b = first[start:end].reshape(-1), second[start:end].reshape(-1)
+        _widen(a, one_bits[:size])
+        _widen(b, two_bits[:size])
+        adam_rows(
+            0, 1, moved[start:end], grad[start:end], one[:rows], two[:rows], share, rate, take1, keep2, take2,
+            inverse2, eps, bad[worker : worker + 1],
+        )  # fmt: skip
+        _narrow(one_bits[:size], two_bits[:size], start * length, seed, a, b)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gaussmith.accelerator import onto
 from gaussmith.camera import Camera
 from gaussmith.photos import View
 
@@ -37,8 +38,8 @@ class Target:
 def target(view: View, factor: int = 1, device: torch.device | str = "cpu") -> Target:
     """The view with both sides divided by `factor` (rounded down: a rest at the right and below is cut off), averaged
     over factor x factor pixels, premultiplied."""
-    pixels = view.rgb.to(device).float().div_(255)[None]
-    alpha = None if view.alpha is None else view.alpha.to(device).float().div_(255)[None, ..., None]
+    pixels = onto(view.rgb, device).float().div_(255)[None]
+    alpha = None if view.alpha is None else onto(view.alpha, device).float().div_(255)[None, ..., None]
     rgba = pixels if alpha is None else torch.cat([pixels * alpha, alpha], dim=-1)
     camera = view.camera
     if factor > 1:
@@ -46,6 +47,14 @@ def target(view: View, factor: int = 1, device: torch.device | str = "cpu") -> T
         scale = camera.K.new_tensor([[1 / factor], [1 / factor], [1.0]])
         camera = replace(camera, K=camera.K * scale, width=rgba.shape[2], height=rgba.shape[1])
     return Target(camera, rgba[..., :3], None if alpha is None else rgba[..., 3:])
+
+
+def pinned(view: View, device: torch.device) -> View:
+    """The view, whose pixels lie ready for `device` to fetch: in pinned memory of the machine, 3 or 4 bytes a pixel, so
+    that the photos take none of the GPU's."""
+    if device.type != "cuda":
+        return view
+    return replace(view, rgb=view.rgb.pin_memory(), alpha=None if view.alpha is None else view.alpha.pin_memory())
 
 
 def allowed(view: View, factor: int) -> int:

@@ -5,6 +5,7 @@ The same step trains BSD's expert, on renders that were mended by `distill.denoi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gaussmith.diffusion.distill import normal_like
 from gaussmith.diffusion.family import Sources
 from gaussmith.diffusion.guidance import Predictions, per_sample
 from gaussmith.diffusion.schedule import Schedule, add_noise
@@ -60,16 +62,17 @@ def variational_step(
     """One step of Adam on the denoising loss of the renders clean [B,...], which gets no gradient. Returns the loss;
     where it is not finite nothing is moved."""
     clean = clean.detach()
-    noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
+    noise = normal_like(clean, generator)
     with torch.enable_grad():
         loss = denoising_loss(predict_eps, clean, t, noise, schedule, target)
     trained = [parameters[name] for name in optimizer.rates]
-    if bool(loss.isfinite()):
+    value = loss.item()  # the one look at a GPU: a loss that is not finite must move nothing, not even by momentum
+    if math.isfinite(value):
         # Only what is trained gets a gradient, whatever else the graph reaches.
         for tensor, slope in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True)):
             tensor.grad = slope
         optimizer.step(parameters)
-    return loss.item()
+    return value
 
 
 @dataclass
@@ -97,7 +100,7 @@ class Learner:
         t = self.times.at(1, 1, generator, len(views))
 
         def predict(noisy: Tensor, at: Tensor) -> Tensor:
-            return self.network.variational_eps(noisy, at.to(noisy.device), views, condition)
+            return self.network.variational_eps(noisy, at, views, condition)
 
         return variational_step(
             predict, self.network.parameters(), self.adam, clean, t, schedule, generator, self.target
@@ -131,13 +134,13 @@ def sources(prior: EpsPrior, views: OrbitView, condition: Any, learners: Mapping
     far as there are any."""
 
     def frozen(noisy: Tensor, t: Tensor) -> Predictions:
-        return prior.eps(noisy, t.to(noisy.device), views, condition)
+        return prior.eps(noisy, t, views, condition)
 
     def variational(noisy: Tensor, t: Tensor) -> Tensor:
-        return learners["variational"].network.variational_eps(noisy, t.to(noisy.device), views, condition)
+        return learners["variational"].network.variational_eps(noisy, t, views, condition)
 
     def expert(noisy: Tensor, t: Tensor) -> Predictions:
-        network, t = learners["expert"].network, t.to(noisy.device)
+        network = learners["expert"].network
         null, cond = (network.variational_eps(noisy, t, views, condition, null=null) for null in (True, False))
         return Predictions(null, cond)
 

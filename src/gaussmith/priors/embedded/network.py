@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaussmith.accelerator import onto
 from gaussmith.priors.embedded.vocabulary import CAPTION_WORDS
 from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume
 
@@ -243,7 +244,7 @@ class PriorNetwork(nn.Module):
 
     def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
         """Digest references [R,4,64,64] in [-1,1] taken at elevations [R] degrees."""
-        angle = torch.deg2rad(elevation)
+        angle = torch.deg2rad(onto(elevation, reference.device))
         pose = torch.stack([angle.sin(), angle.cos(), torch.ones_like(angle)], dim=-1).to(self.dtype)
         x = self.encoder_in(_unshuffle(reference.to(self.dtype)))
         fine, coarse = self.encoder(x, F.silu(self.encoder_pose(pose)))
@@ -262,8 +263,8 @@ class PriorNetwork(nn.Module):
         coordinates = frustum_coordinates(
             azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), 32, self.config.ray_steps
         )
-        coordinates = coordinates.to(encoded.volume.device)
-        return render_volume(encoded.volume, coordinates, owner).permute(0, 3, 1, 2)
+        device = encoded.volume.device
+        return render_volume(encoded.volume, onto(coordinates, device), onto(owner, device)).permute(0, 3, 1, 2)
 
     def tell(
         self,
@@ -281,17 +282,18 @@ class PriorNetwork(nn.Module):
         Args:
             encoded: references, or None. owner: [B] int64 index of each target's reference.
             azimuth: [B] degrees from the reference's. front: [B] degrees from the object's front. elevation: [B].
-            keep, caption, keep_caption: see `Told`.
+            keep, caption, keep_caption: see `Told`; they lie with the network. The others, and `encoded.elevation`, may
+            lie together on the CPU, where the cameras are computed: then a GPU is not waited for.
         """
-        place = pose_features(front, torch.zeros_like(front), elevation)
+        place = onto(pose_features(front, torch.zeros_like(front), elevation), keep.device)
         if encoded is None:
             batch, config = len(owner), self.config
             draft = torch.zeros(batch, config.volume_channels, 32, 32, device=place.device)
             tokens = torch.zeros(batch, 64, config.denoiser_widths[2], device=place.device, dtype=self.dtype)
             return Told(draft, tokens, torch.zeros_like(place), 0 * keep, caption, keep_caption, place)
         draft = self.draft(encoded, owner, azimuth, elevation)
-        pose = pose_features(azimuth, encoded.elevation[owner], elevation)
-        return Told(draft, encoded.tokens[owner], pose, keep, caption, keep_caption, place)
+        pose = onto(pose_features(azimuth, encoded.elevation[owner], elevation), keep.device)
+        return Told(draft, encoded.tokens[onto(owner, keep.device)], pose, keep, caption, keep_caption, place)
 
     def denoise(self, noisy: Tensor, t: Tensor, told: Told) -> Tensor:
         """Predict v [B,4,64,64] (float32) of noisy [B,4,64,64] at times t [B] in [0,1]."""

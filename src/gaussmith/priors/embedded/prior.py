@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gaussmith.accelerator import onto
 from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import CosineTime, Schedule, cfg, eps_from_v, x0_from_v
@@ -60,7 +61,7 @@ class EmbeddedPrior:
     ) -> Condition:
         """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame."""
         signed = self.encode(reference[None].to(self.device))
-        encoded = self.network.encode(signed, torch.tensor([float(elevation)], device=self.device))
+        encoded = self.network.encode(signed, torch.tensor([float(elevation)]))
         caption = "" if prompts is None else prompts.text
         self._tell_unknown(caption, on_event)
         return Condition(encoded, self.vocabulary.numbers([caption]).to(self.device))
@@ -124,9 +125,8 @@ class EmbeddedPrior:
         """v [B,4,64,64] under the condition and, if `null`, without it, from one pass."""
         batch, given = len(views), condition.caption.any(dim=1).float().expand(len(views))
         keep = torch.full((batch,), float(condition.encoded is not None), device=self.device)
-        owner = torch.zeros(batch, dtype=torch.int64, device=self.device)
-        azimuth, elevation = views.azimuth.to(self.device), views.elevation.to(self.device)
-        caption = condition.caption.expand(batch, -1)
+        owner, azimuth, elevation = torch.zeros(batch, dtype=torch.int64), views.azimuth.cpu(), views.elevation.cpu()
+        caption, t = condition.caption.expand(batch, -1), onto(t, self.device)
         told = self.network.tell(condition.encoded, owner, azimuth, elevation, keep, caption, given, azimuth)
         if not null:
             return (self.network.denoise(noisy, t, told),)

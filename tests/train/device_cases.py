@@ -1,0 +1,128 @@
+"""The training loops on a pretended accelerator, with the GPU's kernels in Triton's interpreter; see `test_device`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from pretend import DEVICE, Accelerator, here
+from triton.runtime import interpreter
+
+from gaussmith import accelerator
+from gaussmith.camera import orbit
+from gaussmith.density import adc, mcmc
+from gaussmith.density import dreamgaussian as density
+from gaussmith.events import Step
+from gaussmith.gaussians import Gaussians
+from gaussmith.photos import Scene, Similarity, View
+from gaussmith.picture import Prepared
+from gaussmith.priors.embedded.network import NetworkConfig, PriorNetwork
+from gaussmith.priors.embedded.prior import EmbeddedPrior
+from gaussmith.recipes import dreamgaussian, reconstruct
+from gaussmith.train.subject import KnownView, Subject
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
+    """The accelerator, which Triton's kernels run on too."""
+    launch = interpreter.GridExecutor.__call__
+
+    def launched(self: Any, *args: Any, **kwargs: Any) -> None:
+        launch(self, *map(here, args), **{name: here(value) for name, value in kwargs.items()})
+
+    monkeypatch.setattr(interpreter.GridExecutor, "__call__", launched)
+    monkeypatch.setattr(accelerator, "compiles", lambda where: where == DEVICE)
+    accelerator._constant.cache_clear()
+    with Accelerator() as mode:
+        yield mode
+    accelerator._constant.cache_clear()
+
+
+def photos(count: int = 4, side: int = 16, masked: bool = True) -> Scene:
+    g = torch.Generator().manual_seed(3)
+    views = []
+    for i in range(count):
+        camera = orbit(360 * i / count, 10.0, fovy=36.0, width=side)
+        rgb = torch.randint(0, 255, (side, side, 3), generator=g, dtype=torch.uint8)
+        views.append(View(f"{i}", camera, rgb, torch.full((side, side), 255, dtype=torch.uint8) if masked else None))
+    similarity = Similarity(torch.eye(3).double(), torch.zeros(3).double(), 1.0)
+    return Scene(views, torch.zeros(0, 3), torch.zeros(0, 3), similarity, 2.2, True, "test")
+
+
+def watched(mode: Accelerator, found: dict[int, list[str]]) -> Any:
+    """An event consumer that keeps each step's waits."""
+
+    def on_event(event: Any) -> None:
+        if isinstance(event, Step):
+            found[event.step] = list(mode.waits)
+            mode.waits.clear()
+
+    return on_event
+
+
+def reconstructed(on_event: Any, where: torch.device | str, **changes: Any) -> Gaussians:
+    """Eight Gaussians or so, trained for a few steps; density control works after step 5."""
+    config = replace(
+        reconstruct.with_steps(reconstruct.Config(), 13), points=8, max_gaussians=12, pixels_per_gaussian=1,
+        save_every=100, warmup=((0, 1),), sh_every=4, eval_every=0, **changes,
+    )  # fmt: skip
+    scene = photos(masked=changes.get("strategy") != "mcmc")
+    scene = replace(scene, points=scene.points.to(where), colors=scene.colors.to(where))
+    facts: dict[str, Any] = {"seconds": {}, "density": {}, "bad_gradients": 0}
+    job = reconstruct._Job(config, scene, list(scene.views), on_event, None, lambda *a, **k: None, facts)
+    return reconstruct.train(job)
+
+
+TIMES = adc.Config(start=2700, stop=0.4, min_count=4)
+# One for the number of pairs, which the sort of the splats needs; one more where the loss is looked at.
+STEADY, LOOK = ["number"], ["number", "number"]
+
+
+def test_a_step_of_reconstruction_waits_once(device: Accelerator) -> None:
+    found: dict[int, list[str]] = {}
+    result = reconstructed(watched(device, found), DEVICE, adc=TIMES)
+    assert result.means.device == DEVICE and len(result)
+    assert all(waits == STEADY for step, waits in found.items() if step not in {1, 5, 10, 13}), found
+    assert found[10] == LOOK and "size" in found[5]
+
+
+def test_reconstruction_is_the_same_there(device: Accelerator) -> None:
+    losses: dict[str, list[float]] = {"cpu": [], "meta": []}
+    for where, kept in losses.items():
+        reconstructed(lambda e, kept=kept: kept.append(e.values["loss"]) if isinstance(e, Step) else None, where)
+    assert losses["meta"][0] == pytest.approx(losses["cpu"][0], rel=1e-5)
+    assert losses["meta"][9] == pytest.approx(losses["cpu"][9], rel=1e-2)
+
+
+def test_mcmc_waits_as_often(device: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(mcmc, "normal", lambda n, like, _: torch.randn(n, 3, generator=g).to(DEVICE, non_blocking=True))
+    found: dict[int, list[str]] = {}
+    settings = mcmc.Config(start=2700, stop=0.4)
+    reconstructed(watched(device, found), DEVICE, strategy="mcmc", mcmc=settings)
+    assert all(waits == STEADY for step, waits in found.items() if step not in {1, 5, 10, 13}), found
+
+
+def test_a_step_of_distillation_waits_once_a_picture(device: Accelerator) -> None:
+    sizes = {"encoder_widths": (8, 8, 64), "denoiser_widths": (8, 8, 64), "volume_channels": 8, "volume_depth": 4}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PriorNetwork(NetworkConfig(**sizes, encoder_blocks=1, denoiser_blocks=1, ray_steps=4, embedding=16))
+    prior = EmbeddedPrior(network.requires_grad_(False).to(DEVICE))
+    assert prior.device == DEVICE
+    rgba = torch.ones(16, 16, 4)
+    subject = Subject((KnownView(Prepared(rgba, 49.1, 1.0, (0.0, 0.0), (16, 16), True, "alpha")),), None)
+    found: dict[int, list[str]] = {}
+    config = dreamgaussian.Config(
+        steps=5, points=8, sizes=((0.0, 0.25),), reference_size=16, densify=density.Config(start=4, every=100)
+    )
+    on_event = watched(device, found)
+    facts: dict[str, Any] = {"density": dict.fromkeys(dreamgaussian._COUNTED, 0)}
+    condition = prior.condition(torch.ones(4, 64, 64), 0.0)
+    job = dreamgaussian._Job(config, subject, prior, condition, on_event, lambda *a, **k: None, facts)
+    result = dreamgaussian.distill(job)
+    assert result.means.device.type == "cpu"
+    assert found[2] == found[3] == 2 * STEADY, found  # the novel views and the known one
