@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,10 @@ from gaussmith.diffusion.schedule import NoiseSchedule, x0_from_eps
 from gaussmith.events import UserError
 from gaussmith.priors.hub import Located
 from gaussmith.priors.networks import default_dtype, load_transformers, noise_schedule, weight_bytes
-from gaussmith.priors.pictures import Latents
+from gaussmith.priors.pictures import Background, Latents
 from gaussmith.priors.stable_diffusion import ACTIVATIONS
 from gaussmith.priors.text_prior import Memory, to_eps
+from gaussmith.views import OrbitView
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pictures that CLIP was trained on (Radford et al. 2021)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -112,6 +113,42 @@ def read(
     net = Denoiser(located, unet, width, views, space, schedule, predicts, device, dtype, max_memory)
     net.at_once()
     return net
+
+
+# The methods that priors of a `Denoiser` have in common: a class names them in its body.
+
+
+class _Of(Protocol):
+    """A prior whose network is `net`, as these methods see it."""
+
+    net: Denoiser
+    guidance_scale: float
+
+    def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any) -> Predictions: ...
+
+
+def encode(self: _Of, pictures: Tensor, background: Background = 1.0) -> Tensor:
+    """Latents [B,4,size/8,size/8] of pictures over `background`; see `Prior.encode`."""
+    return self.net.space.encode(pictures, background)
+
+
+def decode(self: _Of, clean: Tensor) -> Tensor:
+    """See `Prior.decode`; opaque, on the background that the network painted."""
+    with torch.no_grad():
+        return self.net.space.decode(clean)
+
+
+def predict(
+    self: _Of, noisy: Tensor, t: Tensor, views: OrbitView, condition: Any, guidance_scale: float | None = None
+) -> Tensor:
+    """See `Prior.predict`; at the prior's own scale unless told."""
+    scale = self.guidance_scale if guidance_scale is None else guidance_scale
+    return self.net.x0(noisy, t, self.eps(noisy, t, views, condition), scale)
+
+
+def release(self: _Of) -> None:
+    """Let go what can be read again: the VAE."""
+    self.net.release()
 
 
 def look(net: Denoiser, kind: str, reference: Tensor, read_out: Callable[[Any], Tensor]) -> Tensor:

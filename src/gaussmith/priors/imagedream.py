@@ -15,10 +15,11 @@ from torch import Tensor
 from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts, view_weights
 from gaussmith.events import OnEvent, ignore
+from gaussmith.priors import denoiser
 from gaussmith.priors.denoiser import Denoiser, look, read
 from gaussmith.priors.hub import Located
 from gaussmith.priors.mvdream import GROUP, SIZE, Told, Words, denoise_groups, embed_prompts, multiview_unet
-from gaussmith.priors.pictures import Background, over, resize
+from gaussmith.priors.pictures import over, resize
 from gaussmith.views import OrbitView
 
 
@@ -66,14 +67,8 @@ class ImageDream:
             cond, null = self.net.unet.image_tokens(torch.cat([features, torch.zeros_like(features)])).split(1)
             return Condition(words, cond, null, self.net.space.encode(picture))
 
-    def encode(self, pictures: Tensor, background: Background = 1.0) -> Tensor:
-        """Latents [B,4,size/8,size/8] of pictures over `background`; see `Prior.encode`."""
-        return self.net.space.encode(pictures, background)
-
-    def decode(self, clean: Tensor) -> Tensor:
-        """See `Prior.decode`; opaque, on the background that the network painted."""
-        with torch.no_grad():
-            return self.net.space.decode(clean)
+    encode, decode = denoiser.encode, denoiser.decode
+    predict, release = denoiser.predict, denoiser.release
 
     def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition) -> Predictions:
         """See `EpsPrior.eps`; the null is the negative words and no picture, in either of its places.
@@ -86,17 +81,6 @@ class ImageDream:
         nothing = Told(null, condition.null, torch.zeros_like(condition.latents))
         told = [nothing, Told(cond, condition.cond, condition.latents)]
         return Predictions(*denoise_groups(self.net, noisy, t, views, told))
-
-    def predict(
-        self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition, guidance_scale: float | None = None
-    ) -> Tensor:
-        """See `Prior.predict`."""
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return self.net.x0(noisy, t, self.eps(noisy, t, views, condition), scale)
-
-    def release(self) -> None:
-        """Let go what can be read again: the VAE."""
-        self.net.release()
 
 
 def load(

@@ -19,12 +19,12 @@ from gaussmith.camera import opengl_to_opencv
 from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts, view_weights
 from gaussmith.events import OnEvent, UserError, ignore
+from gaussmith.priors import denoiser
 from gaussmith.priors.denoiser import Denoiser, read
 from gaussmith.priors.files import load_config
 from gaussmith.priors.hub import Located
 from gaussmith.priors.multiview_unet import MultiViewUNet, read_config
 from gaussmith.priors.networks import check_text_fits, load_module
-from gaussmith.priors.pictures import Background
 from gaussmith.priors.texts import Texts, embed_clip
 from gaussmith.views import OrbitView
 
@@ -84,31 +84,14 @@ class MVDream:
         """Embed what the user asked for; the cameras take the place of view words. The text encoder is let go."""
         return embed_prompts(self.net, prompts, on_event)
 
-    def encode(self, pictures: Tensor, background: Background = 1.0) -> Tensor:
-        """Latents [B,4,size/8,size/8] of pictures over `background`; see `Prior.encode`."""
-        return self.net.space.encode(pictures, background)
-
-    def decode(self, clean: Tensor) -> Tensor:
-        """See `Prior.decode`; opaque, on the background that the network painted."""
-        with torch.no_grad():
-            return self.net.space.decode(clean)
+    encode, decode = denoiser.encode, denoiser.decode
+    predict, release = denoiser.predict, denoiser.release
 
     def eps(self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Words) -> Predictions:
         """See `EpsPrior.eps`. `ValueError` unless the views are groups of four a quarter turn apart."""
         weights = view_weights(views)
         told = [Told(texts.mixed(weights).tokens) for texts in (condition.nulls, condition.positives)]
         return Predictions(*denoise_groups(self.net, noisy, t, views, told))
-
-    def predict(
-        self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Words, guidance_scale: float | None = None
-    ) -> Tensor:
-        """See `Prior.predict`."""
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return self.net.x0(noisy, t, self.eps(noisy, t, views, condition), scale)
-
-    def release(self) -> None:
-        """Let go what can be read again: the VAE."""
-        self.net.release()
 
 
 def embed_prompts(net: Denoiser, prompts: Prompts | None, on_event: OnEvent = ignore) -> Words:

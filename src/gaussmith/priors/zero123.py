@@ -22,6 +22,7 @@ from gaussmith.camera import DEFAULT_FOVY, DEFAULT_RADIUS, PRIOR_FOVY
 from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.events import OnEvent, UserError, Warned, ignore
+from gaussmith.priors import denoiser
 from gaussmith.priors.denoiser import Denoiser, look, read
 from gaussmith.priors.hub import Located
 from gaussmith.priors.networks import load_diffusers, load_module, model_config
@@ -99,16 +100,7 @@ class Zero123:
         x = x.contiguous(memory_format=torch.channels_last)
         return self.net.unet(x, steps, encoder_hidden_states=token, return_dict=False)[0]
 
-    def predict(
-        self, noisy: Tensor, t: Tensor, views: OrbitView, condition: Condition, guidance_scale: float | None = None
-    ) -> Tensor:
-        """See `Prior.predict`."""
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        return self.net.x0(noisy, t, self.eps(noisy, t, views, condition), scale)
-
-    def release(self) -> None:
-        """Let go what can be read again: the VAE."""
-        self.net.release()
+    predict, release = denoiser.predict, denoiser.release
 
     def _framed(self, pictures: Tensor) -> Tensor:
         """RGBA [B,4,H,W] of the prior's frame -> [B,4,size,size] of the network's; outside there is nothing."""
