@@ -1,22 +1,44 @@
-"""Triangle rasteriser on the CPU: coverage, interpolation, texture lookup with gradients, pictures of a mesh."""
+"""Triangle rasteriser: coverage, interpolation, texture lookup with gradients, pictures of a mesh.
+
+Numba kernels on the CPU, Triton kernels on the GPU (`_mesh_cpu`, `_mesh_triton`): the same rules and the same float64
+arithmetic where it decides what is seen. What makes a picture differentiable in the vertices stands in
+`mesh_gradients` and `antialias`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from gaussmith import accelerator
 from gaussmith.camera import Camera
 from gaussmith.mesh import Mesh
-from gaussmith.render import _mesh_numba as kernels
-from gaussmith.threads import run
+from gaussmith.render._rows import sum_rows
 
 NEAR = 0.01  # world units; the object's nearest point is about 1.4 from the default camera
 LIGHT_GREY = 0.8
-_SETUP_FACES = 1 << 20  # faces x views set up at once: 88 bytes each, so memory stays under 100 MB
+
+Backend = Literal["auto", "numba", "triton"]
+"""numba: CPU kernels; tensors elsewhere travel there and back. triton: GPU kernels. auto: triton for tensors on a GPU
+where it is installed, numba otherwise."""
+
+
+def _kernels(backend: Backend, device: torch.device) -> ModuleType:
+    """The host functions of a backend; imported only when used, since Numba and Triton take their time."""
+    if backend == "triton" or (backend == "auto" and accelerator.compiles(device)):
+        from gaussmith.render import _mesh_triton
+
+        return _mesh_triton
+    if backend in ("auto", "numba"):
+        from gaussmith.render import _mesh_cpu
+
+        return _mesh_cpu
+    raise ValueError(f"backend must be auto, numba or triton, got {backend!r}")
 
 
 @dataclass(frozen=True)
@@ -34,7 +56,12 @@ class Fragments:
     depth: Tensor
 
 
-def rasterize_mesh(vertices: Tensor, faces: Tensor, camera: Camera) -> Fragments:
+def projections(camera: Camera) -> Tensor:
+    """K [R|t] float64 [B,3,4]: from world points to homogeneous pixels, whose z is the camera depth."""
+    return camera.K.double() @ camera.w2c[:, :3].double()
+
+
+def rasterize_mesh(vertices: Tensor, faces: Tensor, camera: Camera, *, backend: Backend = "auto") -> Fragments:
     """Find the nearest face behind every pixel centre, both sides of a face alike; no gradients.
 
     Faces nearer than `NEAR` are cut there. A pixel centre on an edge belongs to exactly one of the faces that share it.
@@ -44,74 +71,99 @@ def rasterize_mesh(vertices: Tensor, faces: Tensor, camera: Camera) -> Fragments
         vertices: [V,3] world positions.
         faces: [F,3] vertex indices.
         camera: B cameras.
+        backend: see `Backend`. A GPU is waited for: for the checks, and once more for the length of the tile lists.
 
     Raises:
         ValueError: a vertex is not finite, or an index is out of range.
+        UserError: triton is not installed, the tensors do not lie on a GPU, or its memory does not suffice.
     """
-    if not bool(torch.isfinite(vertices).all()):
+    _check_mesh(vertices, faces)
+    kernels, matrices = _kernels(backend, vertices.device), projections(camera).detach()
+    found = kernels.rasterize(vertices.detach().float(), faces, matrices, NEAR, camera.height, camera.width)
+    return Fragments(*(output.to(vertices.device) for output in found))
+
+
+def _check_mesh(vertices: Tensor, faces: Tensor) -> None:
+    finite = torch.isfinite(vertices).all()
+    inside = finite if not faces.numel() else (faces.amin() >= 0) & (faces.amax() < vertices.shape[0])
+    finite_there, inside_there = torch.stack([finite, inside]).tolist()  # one wait for a GPU
+    if not finite_there:
         raise ValueError("mesh vertices must be finite")
-    if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= vertices.shape[0]):
+    if not inside_there:
         raise ValueError(f"face indices must be in [0, {vertices.shape[0]})")
-    views, height, width = len(camera), camera.height, camera.width
-    face = torch.full((views, height, width), -1)
-    barycentric = torch.zeros(views, height, width, 3)
-    depth = torch.zeros(views, height, width)
-    points, triangles = _host(vertices.float()), _host(faces)
-    projections = _host(camera.K.double() @ camera.w2c[:, :3].double())
-    step = max(1, _SETUP_FACES // max(1, faces.shape[0]))
-    for start in range(0, views, step):
-        part = slice(start, start + step)
-        outputs = (face[part].numpy(), barycentric[part].numpy(), depth[part].numpy())
-        projected = np.empty((len(outputs[0]), len(points), 3))
-        run(kernels.project, points, projections[part], projected)
-        edges = np.empty((len(projected), len(triangles), 3, 3))
-        boxes = np.zeros((len(projected), len(triangles), 4), np.int32)
-        run(kernels.setup, projected, triangles, NEAR, height, width, edges, boxes)
-        run(kernels.draw, projected, triangles, edges, boxes, NEAR, *outputs)
-    return Fragments(*(output.to(vertices.device) for output in (face, barycentric, depth)))
 
 
-def _host(tensor: Tensor) -> np.ndarray:
-    """The values as the kernels want them: contiguous, on the CPU."""
-    return tensor.detach().cpu().contiguous().numpy()
+class _Interpolate(torch.autograd.Function):
+    """`interpolate` of a backend, with the gradients of the attributes and of the barycentrics."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, attributes: Tensor, barycentric: Tensor, faces: Tensor, face: Tensor, side: int, kernels: ModuleType
+    ) -> Tensor:
+        ctx.save_for_backward(attributes, barycentric, faces, face)
+        ctx.side = side
+        values: Tensor = kernels.interpolate(attributes, faces, face, barycentric, side)
+        return values.to(face.device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        attributes, barycentric, faces, face = ctx.saved_tensors
+        high, wide = (n * ctx.side for n in gradient.shape[1:3])
+        b, y, x = torch.nonzero(face[:, :high, :wide] >= 0, as_tuple=True)
+        corners, weights = faces[face[b, y, x]], barycentric[b, y, x]
+        pulled = gradient[b, y // ctx.side, x // ctx.side]
+        to_attributes = to_barycentric = None
+        if ctx.needs_input_grad[0]:
+            rows = (weights[..., None] * pulled[:, None]).to(attributes.dtype)
+            to_attributes = sum_rows(rows.flatten(0, 1), corners.flatten(), len(attributes))
+        if ctx.needs_input_grad[1]:
+            to_barycentric = torch.zeros_like(barycentric)
+            parts = [(attributes[corners[:, k]] * pulled).sum(dim=-1) for k in range(3)]
+            to_barycentric[b, y, x] = torch.stack(parts, dim=-1).to(barycentric.dtype)
+        return to_attributes, to_barycentric, None, None, None, None
 
 
-def interpolate(attributes: Tensor, faces: Tensor, fragments: Fragments, side: int = 1) -> Tensor:
-    """Values [B,H,W,C] at the pixels from values [A,C] at the corners, 0 where there is no face; no gradients.
+def interpolate(
+    attributes: Tensor, faces: Tensor, fragments: Fragments, side: int = 1, *, backend: Backend = "auto"
+) -> Tensor:
+    """Values [B,H,W,C] at the pixels from values [A,C] at the corners, 0 where there is no face.
 
     `faces` [F,3] indexes `attributes`: a mesh's `faces` for vertex attributes, its `uv_faces` for `uv`. With `side` > 1
     the fragments are samples, side x side of them a pixel, and the result [B,H/side,W/side,C] is their sum.
+
+    Gradients flow to the attributes and to the barycentrics (which have some if they come from
+    `mesh_gradients.with_gradients`), summed to the same bits every time. float64 attributes give float64 values.
     """
-    face, barycentric = _host(fragments.face), _host(fragments.barycentric)
-    values = torch.zeros(len(face), face.shape[1] // side, face.shape[2] // side, attributes.shape[1])
-    run(kernels.interpolate, _host(attributes.float()), _host(faces), face, barycentric, side, values.numpy())
-    return values.to(fragments.face.device)
+    kernels = _kernels(backend, fragments.face.device)
+    values = attributes if attributes.dtype == torch.float64 else attributes.float()
+    where = fragments.face.device
+    tensors = values.to(where), fragments.barycentric, faces.to(where), fragments.face
+    result: Tensor = _Interpolate.apply(*tensors, side, kernels)
+    return result
 
 
 class _Lookup(torch.autograd.Function):
-    """`kernels.lookup` with the gradient of the texture; the result is on the CPU."""
+    """`lookup` of a backend with the gradient of the texture; the result lies where the backend's results do."""
 
     @staticmethod
-    def forward(ctx: Any, texture: Tensor, uv: Tensor, drawn: Tensor, side: int) -> Tensor:
+    def forward(ctx: Any, texture: Tensor, uv: Tensor, drawn: Tensor, side: int, kernels: ModuleType) -> Tensor:
         ctx.save_for_backward(uv, drawn)
-        ctx.side, ctx.shape, ctx.device = side, texture.shape, texture.device
-        batch, height, width = drawn.shape
-        out = torch.zeros(batch, height // side, width // side, texture.shape[2], dtype=texture.dtype)
-        run(kernels.lookup, _host(texture), _host(uv), _host(drawn), side, out.numpy())
+        ctx.side, ctx.shape, ctx.device, ctx.kernels = side, texture.shape, texture.device, kernels
+        out: Tensor = kernels.lookup(texture, uv, drawn, side)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        uv, drawn = (_host(saved) for saved in ctx.saved_tensors)
-        texture = torch.zeros(ctx.shape, dtype=gradients[0].dtype)
-        run(kernels.lookup_backward, _host(gradients[0]), uv, drawn, ctx.side, texture.numpy())
-        return texture.to(ctx.device), None, None, None
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        texture = ctx.kernels.lookup_backward(gradient, *ctx.saved_tensors, ctx.side, ctx.shape)
+        return texture.to(ctx.device), None, None, None, None
 
 
-def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
+def sample_texture(texture: Tensor, uv: Tensor, *, backend: Backend = "auto") -> Tensor:
     """Bilinear samples [...,C] of a texture at uv, clamped at its border; differentiable in the texture.
 
-    The gradient is summed in a fixed order: the same bits for any number of threads.
+    The gradient has the same bits every time: it is summed in a fixed order on the CPU and in whole numbers on a GPU.
 
     Args:
         texture: [H,W,C], float32 or float64; texel (i,j) has its centre at uv ((j+.5)/W, (i+.5)/H).
@@ -122,7 +174,8 @@ def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
     """
     _check_texture(texture, uv)
     grid = uv.detach().reshape(1, -1, 1, 2).contiguous()
-    flat = _Lookup.apply(texture, grid, torch.ones(grid.shape[:-1], dtype=torch.bool), 1)
+    drawn = torch.ones(grid.shape[:-1], dtype=torch.bool, device=grid.device)
+    flat = _Lookup.apply(texture, grid, drawn, 1, _kernels(backend, texture.device))
     return flat.reshape(*uv.shape[:-1], texture.shape[2]).to(texture.device)
 
 
@@ -158,8 +211,9 @@ def render_mesh(
     supersample: int = 2,
     shaded: bool = False,
     texture: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> MeshRender:
-    """Draw a mesh unlit, in its own colours; gradients flow to the texture and to nothing else.
+    """Draw a mesh unlit, in its own colours; gradients flow to the texture or the vertex colours, not to the shape.
 
     The colour is `texture` or the mesh's albedo at its uv, else the vertex colours, else light grey. Colours are
     averaged as sRGB values, as splatting does. Normals are the mesh's vertex normals if it has any, else the faces'.
@@ -171,56 +225,70 @@ def render_mesh(
         supersample: samples a pixel and axis, averaged by a box filter.
         shaded: draw grey clay lit from beside the camera instead of the colours.
         texture: [H,W,3] to draw in place of the mesh's albedo.
+        backend: see `Backend`; by where the vertices lie.
 
     Raises:
         ValueError: vertices or uv are not finite, an index is out of range, a texture is given to a mesh without uv.
+        UserError: as `rasterize_mesh`.
     """
     if texture is not None and mesh.uv is None:
         raise ValueError("a texture needs a mesh with uv")
     if supersample < 1:
         raise ValueError(f"supersample must be at least 1, got {supersample}")
-    albedo, device, camera = mesh.albedo if texture is None else texture, mesh.vertices.device, camera.to("cpu")
-    ground = (torch.zeros(3) if background is None else background.cpu()).expand(len(camera), 3)
-    views = [_render_view(mesh, camera[i], ground[i], supersample, shaded, albedo) for i in range(len(camera))]
+    albedo, device = mesh.albedo if texture is None else texture, mesh.vertices.device
+    kernels = _kernels(backend, device)
+    where = kernels.home(device)
+    ground = (torch.zeros(3) if background is None else background).to(where).expand(len(camera), 3)
+    views = [_render_view(mesh, camera[i], ground[i], supersample, shaded, albedo, backend) for i in range(len(camera))]
     pictures = zip(*((view.rgb, view.alpha, view.depth, view.normal) for view in views))
     return MeshRender(*(torch.cat(parts).to(device) for parts in pictures))
 
 
 def _render_view(
-    mesh: Mesh, camera: Camera, background: Tensor, supersample: int, shaded: bool, albedo: Tensor | None
+    mesh: Mesh,
+    camera: Camera,
+    background: Tensor,
+    supersample: int,
+    shaded: bool,
+    albedo: Tensor | None,
+    backend: Backend,
 ) -> MeshRender:
     """One view: a camera at a time keeps the samples of a big supersampled batch out of memory."""
+    where, kernels = background.device, _kernels(backend, mesh.vertices.device)
     fine = camera.resized(camera.width * supersample, camera.height * supersample)
-    fragments = rasterize_mesh(mesh.vertices.cpu(), mesh.faces, fine)
-    count, depth, normal = _geometry(mesh, fine, fragments, supersample)
+    fragments = rasterize_mesh(mesh.vertices.to(where), mesh.faces.to(where), fine, backend=backend)
+    count, depth, normal = _geometry(mesh, fine, fragments, supersample, kernels)
     samples = supersample * supersample
     alpha = count / samples
     if shaded:
-        colour = _clay(normal, camera) * alpha
+        colour = _clay(normal, camera.to(where)) * alpha
     elif albedo is not None and mesh.uv is not None and mesh.uv_faces is not None:
         _check_texture(albedo, mesh.uv)
-        uv = interpolate(mesh.uv, mesh.uv_faces, fragments)
-        colour = _Lookup.apply(albedo, uv, fragments.face >= 0, supersample) / samples
+        uv = interpolate(mesh.uv.detach().float(), mesh.uv_faces, fragments, backend=backend)
+        colour = _Lookup.apply(albedo, uv, fragments.face >= 0, supersample, kernels) / samples
     elif mesh.vertex_colors is not None:
-        colour = interpolate(mesh.vertex_colors, mesh.faces, fragments, supersample) / samples
+        colours = mesh.vertex_colors.float()
+        colour = interpolate(colours, mesh.faces, fragments, supersample, backend=backend) / samples
     else:
         colour = LIGHT_GREY * alpha
     return MeshRender(colour + (1 - alpha) * background, alpha, depth, normal)
 
 
-def _geometry(mesh: Mesh, camera: Camera, fragments: Fragments, side: int) -> tuple[Tensor, ...]:
+def _geometry(
+    mesh: Mesh, camera: Camera, fragments: Fragments, side: int, kernels: ModuleType
+) -> tuple[Tensor, Tensor, Tensor]:
     """Covered samples [1,H,W,1], their mean depth [1,H,W,1] and mean normal [1,H,W,3] turned to the camera."""
     if mesh.normals is not None:
         normals, faces = mesh.normals, mesh.faces
     else:
-        normals, faces = mesh.face_normals(), torch.arange(len(mesh.faces))[:, None].expand(-1, 3)
-    rays = (camera.c2w[0, :3, :3].double() @ torch.linalg.inv(camera.K[0].double())).float()
-    face, barycentric, nearest = (_host(t[0]) for t in (fragments.face, fragments.barycentric, fragments.depth))
-    size = camera.height // side, camera.width // side
-    count, depth, normal = torch.zeros(1, *size, 1), torch.zeros(1, *size, 1), torch.zeros(1, *size, 3)
-    samples = (_host(normals.float()), _host(faces), face, barycentric, nearest, _host(rays), side)
-    run(kernels.geometry, *samples, count[0, ..., 0].numpy(), depth[0, ..., 0].numpy(), normal[0].numpy())
-    return count, depth, normal
+        normals, faces = (
+            mesh.face_normals(),
+            torch.arange(len(mesh.faces), device=mesh.faces.device)[:, None].expand(-1, 3),
+        )
+    rays = (camera.c2w[0, :3, :3].double() @ torch.linalg.inv_ex(camera.K[0].double()).inverse).float()
+    samples = fragments.face, fragments.barycentric, fragments.depth
+    found: tuple[Tensor, Tensor, Tensor] = kernels.geometry(normals.detach().float(), faces, *samples, rays, side)
+    return found
 
 
 def _clay(normals: Tensor, camera: Camera) -> Tensor:
