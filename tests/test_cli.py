@@ -239,6 +239,12 @@ def test_ctrl_c_says_how_to_go_on(
 ) -> None:
     monkeypatch.setattr(api, "image_to_3d", Stops(KeyboardInterrupt()))
     assert "--resume" in fails(capsys, "image", picture, "-o", tmp_path / "out", code=130)
+    save_mesh(TETRAHEDRON, tmp_path / "t.glb")
+    monkeypatch.setattr(api, "refine_mesh", Stops(KeyboardInterrupt()))
+    (tmp_path / "r.checkpoint").mkdir()
+    told = ("--image", picture, "-o", tmp_path / "r.glb")
+    assert "--resume" in fails(capsys, "refine", tmp_path / "t.glb", *told, code=130)
+    assert (tmp_path / "r.checkpoint").is_dir()
     monkeypatch.setattr(api, "load", Stops(KeyboardInterrupt()))
     assert "nothing was written" in fails(capsys, "render", tmp_path / "a.glb", code=130)
 
@@ -418,14 +424,17 @@ def test_refine_passes_every_option_on(picture, prior, monkeypatch, tmp_path, ca
     save_mesh(TETRAHEDRON, tmp_path / "t.stl")
     command = ["refine", "t.stl", "--image", str(picture), str(picture), "--azimuth", "-30,150", "--elevation", "10"]
     command += ["--prompt", "a gem", "--negative", "dull", "--seed", "3", "--steps", "7", "--texture-size", "256"]
-    assert cli.main([*command, "--guidance-scale", "4", "--fresh", "--device", "cpu"]) == 0
+    (tmp_path / "t-refined.checkpoint").mkdir()  # left by a run that stopped, gone with one that ends
+    assert cli.main([*command, "--guidance-scale", "4", "--fresh", "--device", "cpu", "--resume"]) == 0
     expected = {
         "prompt": "a gem", "negative": "dull", "azimuth": [-30.0, 150.0], "elevation": 10.0, "seed": 3, "steps": 7,
-        "texture_size": 256, "guidance_scale": 4.0, "fresh": True, "prior": "the prior",
+        "texture_size": 256, "guidance_scale": 4.0, "fresh": True, "prior": "the prior", "resume": True,
+        "checkpoint_dir": Path("t-refined.checkpoint"),
     }  # fmt: skip
     assert {key: got[key] for key in expected} == expected
     assert got["mesh"].faces.shape == (4, 3) and len(got["image"]) == 2  # type: ignore[attr-defined, arg-type]
     assert capsys.readouterr().out.split() == ["t-refined.glb", "t-refined.json"]
+    assert not (tmp_path / "t-refined.checkpoint").exists()
 
 
 def test_refine_refuses_what_cannot_be_made(picture, splat, monkeypatch, tmp_path, capsys) -> None:

@@ -282,6 +282,8 @@ def refine_mesh(
     texture_size: int = 1024,
     fresh: bool = False,
     on_event: OnEvent = ignore,
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
 ) -> retexture.Result:
     """Give any mesh a new texture, from a picture of it, several, or words (see `recipes.retexture`).
 
@@ -314,7 +316,8 @@ def refine_mesh(
         seed, replace(refine, steps=refine.steps if steps is None else steps),
         texture_size=texture_size, guidance_scale=guidance_scale, fresh=fresh,
     )  # fmt: skip
-    return retexture.run(retexture.for_prior(config, model), surface, subject, model, on_event)
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    return retexture.run(retexture.for_prior(config, model), surface, subject, model, on_event, folder, resume)
 
 
 def load_surface(path: str | Path) -> Mesh:

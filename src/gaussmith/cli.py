@@ -273,6 +273,7 @@ def refine(
     texture_size: int = 1024,
     device: Device = "auto",
     max_memory: OptionalFloat = None,
+    resume: bool = False,
     quiet: bool = False,
 ) -> None:
     """Give any mesh a new texture, from a picture of it, several, or words.
@@ -295,6 +296,7 @@ def refine(
         texture_size: Side of the texture in pixels, 64 to 8192.
         device: Where the prior runs; auto takes CUDA when there is one.
         max_memory: Gigabytes that a published prior may take; slower ways are taken to stay below.
+        resume: Go on from where an interrupted run with the same settings stopped.
         quiet: Show nothing but errors.
     """
     within("--elevation", elevation, -80, 80)
@@ -312,7 +314,7 @@ def refine(
         api.known_views(pictures, turns, elevation)  # refuses wrong angles before the prior is loaded
     surface = api.load_surface(mesh)
     model = api.load_prior(prior, device, gigabytes(max_memory))
-    writable_folder(target.parent)
+    kept = writable_folder(target.parent) / f"{target.stem}.checkpoint"
     with reporting(quiet) as on_event:
         result = api.refine_mesh(
             surface,
@@ -328,8 +330,11 @@ def refine(
             texture_size=texture_size,
             fresh=fresh,
             on_event=on_event,
+            checkpoint_dir=kept,
+            resume=resume,
         )
         paths = result.save(target)
+    shutil.rmtree(kept, ignore_errors=True)
     tell(quiet, *map(str, paths))
 
 
@@ -412,7 +417,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "priors": priors,
     "train-prior": train_prior,
 }
-RESUMABLE = ("image", "text", "reconstruct", "train-prior")
+RESUMABLE = ("image", "text", "refine", "reconstruct", "train-prior")
 
 
 def commands_for(args: Sequence[str]) -> dict[str, Callable[..., Any]]:
@@ -447,9 +452,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error), 2, debug)
     except MemoryError:
-        return _fail(
-            "the machine ran out of memory; free some, or lower the sizes that you gave", 2, debug
-        )
+        return _fail("the machine ran out of memory; free some, or lower the sizes that you gave", 2, debug)
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has seen enough; Python's own last flush must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,58 @@ def test_same_seed_same_bytes():
     few = replace(SMALL, refine=RefineConfig(steps=2, size=1))
     a, b, c = (run(replace(few, seed=s), ball(), Subject((known(),)), Oracle()).mesh.albedo for s in (0, 0, 1))
     assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+# --- interrupted work ---
+
+SAVED = replace(SMALL, refine=RefineConfig(steps=5, size=1), save_every=2)
+
+
+def stopped(step: int, mesh: Mesh, subject: Subject, folder: Path, config: Config = SAVED) -> None:
+    def listen(event: Any) -> None:
+        if isinstance(event, Step) and event.step == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, mesh, subject, Oracle(), listen, folder)
+
+
+@pytest.mark.parametrize(("kind", "uv"), [("picture", False), ("picture", True), ("words", False)])
+def test_killed_and_resumed_equals_uninterrupted(kind, uv, tmp_path):
+    mesh = ball(uv)
+    subject = Subject((known(zoom=0.8),)) if kind == "picture" else Subject(prompts=Prompts("it"))
+    stopped(5, mesh, subject, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    events: list[Any] = []
+    made = run(SAVED, mesh, subject, Oracle(), events.append, tmp_path, resume=True)
+    assert [e.step for e in events if isinstance(e, Step)] == [5]  # what was done up to step 4 is not repeated
+    whole = run(SAVED, mesh, subject, Oracle())
+    assert all(
+        torch.equal(getattr(made.mesh, part), getattr(whole.mesh, part)) for part in ("albedo", "uv", "uv_faces")
+    )
+    parts = [{k: v for k, v in result.report.items() if k != "seconds"} for result in (made, whole)]
+    assert parts[0] == parts[1] and made.report["seconds"].keys() == whole.report["seconds"].keys()
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    mesh, subject = ball(), Subject((known(),))
+    stopped(3, mesh, subject, tmp_path)
+    for name, change in (
+        ("config", {"config": replace(SAVED, seed=1)}),
+        ("mesh", {"mesh": mesh.with_(vertices=mesh.vertices * 2)}),
+        ("subject", {"subject": Subject((known(10.0),))}),
+    ):
+        job = {"config": SAVED, "mesh": mesh, "subject": subject, "prior": Oracle()} | change
+        with pytest.raises(UserError, match=f"other settings .{name}.:"):
+            run(**job, checkpoint_dir=tmp_path, resume=True)
+
+
+def test_nothing_to_resume_from_starts_anew_and_says_so(tmp_path):
+    events: list[Any] = []
+    run(replace(SAVED, refine=RefineConfig(steps=1, size=1)), ball(), Subject((known(),)), Oracle(), events.append,
+        tmp_path, resume=True)  # fmt: skip
+    assert any("no checkpoint" in e.message for e in events if isinstance(e, Warned))
+    assert not list(tmp_path.iterdir())
 
 
 def test_several_pictures_are_each_laid_over_the_mesh():

@@ -11,6 +11,7 @@ and faces that went in, and its very texture coordinates if they were good.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,40 +24,33 @@ from torch import Tensor
 
 from gaussmith.accelerator import enough_memory
 from gaussmith.asset import TEXT_ELEVATION, versions
-from gaussmith.camera import Camera, concat
+from gaussmith.camera import concat
 from gaussmith.diffusion.guidance import PICTURE_SCALE
-from gaussmith.events import OnEvent, Step, UserError, Warned, ignore, timed
-from gaussmith.framing import OBJECT_RADIUS, fit_points
+from gaussmith.events import OnEvent, Step, UserError, ignore, timed
 from gaussmith.io import save_mesh
-from gaussmith.io.assemble import weld
 from gaussmith.io.atomic import write_bytes
 from gaussmith.io.image import save_image
 from gaussmith.mesh import Mesh
-from gaussmith.metrics import iou
-from gaussmith.picture import OBJECT_SHARE, PICTURE_SIZE
 from gaussmith.preview import preview_sheet
 from gaussmith.priors.base import Prior
-from gaussmith.render.mesh import rasterize_mesh, render_mesh, sample_texture
+from gaussmith.render.mesh import sample_texture
 from gaussmith.surface import check
-from gaussmith.surface.validity import face_parts
 from gaussmith.texture.atlas import Atlas, atlas_fragments
 from gaussmith.texture.backproject import bake
 from gaussmith.texture.inpaint import fill
 from gaussmith.texture.seams import seam_error
 from gaussmith.texture.unwrap import face_areas, unwrap
 from gaussmith.texture.uv_check import uv_fault
+from gaussmith.train import checkpoint
+from gaussmith.train.alignment import aligned, centred, mirror
 from gaussmith.train.figures import reference_figures
-from gaussmith.train.subject import KnownView, Subject, tell
+from gaussmith.train.subject import Subject, tell
 from gaussmith.train.texture import RefineConfig, refine_texture
-from gaussmith.views import baking_ring
 
 # None of these is from the paper.
-_VISIBLE = 0.1  # alpha from which a pixel counts for a silhouette's extent, as in `picture`
-_DOUBTFUL = 0.5  # overlap of the silhouettes under which picture and mesh hardly show one thing
 _SEEN = 2e-3  # weight of a projected texel from which it is trusted; beside an edge of the picture it is under 1e-3
 _PLAIN = 2.5 / 255  # colours that differ less are one colour: a material's default, not a texture
 _LARGEST = 1e18  # units: squares of lengths beyond are no float32 numbers
-_DECIDED = 0.9  # share of the looks at a face that must agree on which side of it is outside
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,7 @@ class Config:
         texture_size: side of the texture in pixels.
         guidance_scale: None for the prior's own, up to `PICTURE_SCALE`.
         fresh: whether to forget the colours that the mesh has.
+        save_every: steps between checkpoints.
     """
 
     seed: int = 0
@@ -80,6 +75,7 @@ class Config:
     texture_size: int = 1024
     guidance_scale: float | None = None
     fresh: bool = False
+    save_every: int = 10
 
 
 def for_prior(config: Config, prior: Prior) -> Config:
@@ -115,52 +111,86 @@ class Result:
         return paths
 
 
-def run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: OnEvent = ignore) -> Result:
+def run(
+    config: Config,
+    mesh: Mesh,
+    subject: Subject,
+    prior: Prior,
+    on_event: OnEvent = ignore,
+    checkpoint_dir: Path | None = None,
+    resume: bool = False,
+) -> Result:
     """Texture a mesh anew.
 
     Args:
         mesh: any triangle mesh, of any place and size; it need not be closed.
         subject: known views (49.1-degree frame; each picture is moved and scaled to lie over the mesh), words, or both.
+        checkpoint_dir: where checkpoint.safetensors is kept while the work goes on; None keeps nothing.
+        resume: go on from that checkpoint; the result has the same bytes as that of an uninterrupted run.
 
     Raises:
-        UserError: the mesh has no surface, it cannot be seen from where a picture was taken, or the prior cannot do
-            what is asked.
+        UserError: the mesh has no surface, it cannot be seen from where a picture was taken, the checkpoint is of other
+            settings, or the prior cannot do what is asked.
     """
     sizes = f"with {len(mesh.faces):,} faces, a texture of {config.texture_size} pixels and the prior {prior.name}"
     try:
         with enough_memory(sizes, "lower --texture-size, choose a smaller --prior, or set --max-memory"):
-            return _run(config, mesh, subject, prior, on_event)
+            return _run(config, mesh, subject, prior, on_event, checkpoint_dir, resume)
     finally:
         prior.release()
 
 
-def _run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: OnEvent) -> Result:
-    seconds: dict[str, float] = {}
+def _run(
+    config: Config,
+    mesh: Mesh,
+    subject: Subject,
+    prior: Prior,
+    on_event: OnEvent,
+    checkpoint_dir: Path | None,
+    resume: bool,
+) -> Result:
     _require_surface(mesh)
-    size = config.texture_size
+    settings = {"config": asdict(config), "prior": prior.name, "subject": subject.describe(), "mesh": _hash(mesh)}
+    path = None if checkpoint_dir is None else checkpoint_dir / "checkpoint.safetensors"
+    saved = checkpoint.reopen(path, settings, on_event) if resume else None
+    # What the report will tell of stages that a resumed run does not repeat.
+    facts: dict[str, Any] = saved.meta["facts"] if saved else {"seconds": {}}
+    size, seconds = config.texture_size, facts["seconds"]
     with timed(on_event, "mesh", seconds=seconds):
-        mirrored, work = _centred(mesh, subject)
-        views, alignment = _aligned(work, subject, on_event)
+        mirrored, work = centred(mesh, subject)
+        views, alignment = aligned(work, subject, on_event)
         subject = replace(subject, views=views)
         condition = tell(prior, subject, on_event)
-        fault = "are missing" if mesh.uv is None else uv_fault(mesh, size)
-        if fault:
-            work = unwrap(work, size)
-    with timed(on_event, "texture", seconds=seconds):
-        atlas = atlas_fragments(work, size)
-        own = None if config.fresh else _own_colours(_mirror(mesh, mirrored), atlas)
-        albedo, start, coverage = _first_texture(work, atlas, own, subject)
+        if saved:
+            work = Mesh(**checkpoint.section("mesh", saved.tensors))  # type: ignore[arg-type]
+        else:
+            facts["fault"] = "are missing" if mesh.uv is None else uv_fault(mesh, size)
+            work = unwrap(work, size) if facts["fault"] else work
+    if not saved:
+        with timed(on_event, "texture", seconds=seconds):
+            atlas = atlas_fragments(work, size)
+            own = None if config.fresh else _own_colours(mirror(mesh, mirrored), atlas)
+            albedo, facts["start"], facts["coverage"] = _first_texture(work, atlas, own, subject)
+            work = work.with_(albedo=albedo)
+    start, fault = facts["start"], facts["fault"]
     strength = {"its own colours": config.refine.strength, "the picture": config.guessed, "nothing": config.blank}
     refinement = replace(config.refine, strength=strength[start])
     scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
+
+    def on_step(step: int, loss: float, texture: Tensor, generator: torch.Generator) -> None:
+        on_event(Step("refine", step, {"loss": loss}))
+        if path is not None and step % config.save_every == 0 and step < refinement.steps:
+            parts = {name: t for name, t in vars(work.with_(albedo=texture)).items() if isinstance(t, Tensor)}
+            state = checkpoint.with_prefix("mesh", parts)
+            meta = {"step": step, "facts": facts}
+            checkpoint.save(path, state, meta, config=settings, generators={"main": generator})
+
     with timed(on_event, "refine", refinement.steps, seconds):
-        work = refine_texture(
-            work.with_(albedo=albedo), subject, prior, condition, refinement, scale,
-            lambda step, loss, *_: on_event(Step("refine", step, {"loss": loss})),
-            generator=torch.Generator().manual_seed(config.seed),
-        )  # fmt: skip
+        generator = saved.generators["main"] if saved else torch.Generator().manual_seed(config.seed)
+        first = saved.meta["step"] if saved else 0
+        work = refine_texture(work, subject, prior, condition, refinement, scale, on_step, first, generator)
     assert work.albedo is not None
-    uv, uv_faces = work.uv, _mirror(work, mirrored).uv_faces
+    uv, uv_faces = work.uv, mirror(work, mirrored).uv_faces
     if not fault:
         uv, uv_faces = mesh.uv, mesh.uv_faces
     seams = seam_error(work.albedo, work)
@@ -175,7 +205,7 @@ def _run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: O
         "texture": {
             "size": size,
             "started_from": start,
-            "coverage": coverage,
+            "coverage": facts["coverage"],
             "seam_levels": {"mean": round(seams.mean, 2), "p95": round(seams.p95, 2)},
         },
         "pictures": [view.prepared.report() for view in subject.views],
@@ -183,6 +213,15 @@ def _run(config: Config, mesh: Mesh, subject: Subject, prior: Prior, on_event: O
     }
     new = mesh.with_(uv=uv, uv_faces=uv_faces, albedo=work.albedo, vertex_colors=None)
     return Result(new, report, work, subject)
+
+
+def _hash(mesh: Mesh) -> str:
+    """Of everything that the mesh is, for a checkpoint to compare."""
+    whole = hashlib.sha256()
+    for name, tensor in vars(mesh).items():
+        if isinstance(tensor, Tensor):
+            whole.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.detach().contiguous().numpy().tobytes())
+    return whole.hexdigest()
 
 
 def _require_surface(mesh: Mesh) -> None:
@@ -197,116 +236,6 @@ def _require_surface(mesh: Mesh) -> None:
         raise UserError(f"the mesh is {extent:.3g} units large, too large to compute with; scale it down")
     if not face_areas((vertices / max(extent, 1e-300)).numpy(), mesh.faces.numpy()).sum() > 1e-12:
         raise UserError("the faces of the mesh have no area, so there is nothing to texture; give one with a surface")
-
-
-# --- A mesh in the house's frame ---
-
-
-def _centred(mesh: Mesh, subject: Subject) -> tuple[Tensor, Mesh]:
-    """The mesh as it is worked on: at the origin, equal vertices merged, faces turned outwards; and which were turned.
-
-    It fits the usual sphere, and seen from the first picture's place it is no larger than pictured objects are.
-    """
-    points = mesh.vertices[mesh.faces.unique()]
-    placed = fit_points(points).mesh(mesh)
-    if subject.views:
-        sides = _box(_silhouette(placed, subject.views[0]), subject.views[0])[1]
-        shrunk = min(1.0, OBJECT_SHARE * PICTURE_SIZE / float(sides.max()))
-        placed = fit_points(points, OBJECT_RADIUS * shrunk).mesh(mesh)
-    first, group = weld(placed.vertices.detach().numpy())
-    work = Mesh(
-        placed.vertices.detach()[torch.from_numpy(first)],
-        torch.from_numpy(group.astype(np.int64))[mesh.faces],
-        uv=mesh.uv,
-        uv_faces=mesh.uv_faces,
-    )
-    mirrored = _inside_out(work, subject.views)
-    return mirrored, _mirror(work, mirrored)
-
-
-def _mirror(mesh: Mesh, faces: Tensor) -> Mesh:
-    """The mesh with the marked faces [F] wound the other way; twice is as it was."""
-
-    def turned(corners: Tensor) -> Tensor:
-        return torch.where(faces[:, None], corners[:, [0, 2, 1]], corners)
-
-    return mesh.with_(
-        faces=turned(mesh.faces), uv_faces=None if mesh.uv_faces is None else turned(mesh.uv_faces), normals=None
-    )
-
-
-def _inside_out(mesh: Mesh, views: tuple[KnownView, ...]) -> Tensor:
-    """[F] bool, the faces whose back is what is seen from around. What is seen from both sides, as a sheet is, shows
-    its front to the pictures, and where they do not see it goes with the part that it belongs to."""
-    looks, back = _looks(mesh, baking_ring(size=192).camera())
-    part = face_parts(mesh.faces.numpy())
-    turned = (np.bincount(part, back) > 0.5 * np.bincount(part, looks))[part]
-    if views:
-        pictured, from_behind = _looks(mesh, concat([view.camera(PICTURE_SIZE) for view in views]))
-        turned = np.where(pictured > 0, from_behind > 0.5 * pictured, turned)
-    share = back / np.maximum(looks, 1)
-    decided = (looks > 0) & ((share > _DECIDED) | (share < 1 - _DECIDED))
-    return torch.from_numpy(np.where(decided, share > 0.5, turned))
-
-
-def _looks(mesh: Mesh, cameras: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """[F] pixels in which a face is seen, and those of them in which its back is."""
-    faces = rasterize_mesh(mesh.vertices, mesh.faces, cameras).face
-    hit = faces >= 0
-    _, rays = cameras.rays()
-    behind = (mesh.face_normals()[faces[hit]] * rays[hit]).sum(dim=-1) > 0
-    seen, count = faces[hit].numpy(), len(mesh.faces)
-    return np.bincount(seen, minlength=count), np.bincount(seen, behind.numpy(), minlength=count)
-
-
-# --- Pictures over the mesh ---
-
-
-def _aligned(mesh: Mesh, subject: Subject, on_event: OnEvent) -> tuple[tuple[KnownView, ...], list[dict[str, Any]]]:
-    """The known views, each picture moved and scaled so that its object's box is that of the mesh's silhouette, and
-    what the report says of them.
-
-    The pictures move, not the mesh: several may differ in framing, and a long mesh seen from its short side must not
-    outgrow the other views.
-    """
-    views, facts = [], []
-    for view in subject.views:
-        silhouette = _silhouette(mesh, view)
-        here, there = _box(view.prepared.rgba[..., 3], None), _box(silhouette, view)
-        scale = float(there[1].sum() / here[1].sum())
-        x, y = (there[0] - scale * here[0]).tolist()
-        moved = view.prepared.moved(scale, (x, y), PICTURE_SIZE)
-        overlap = float(iou(moved.rgba[..., 3], silhouette))
-        if overlap < _DOUBTFUL:
-            on_event(
-                Warned(
-                    f"the picture does not seem to show this mesh from azimuth {view.azimuth:g}, elevation "
-                    f"{view.elevation:g}: their silhouettes overlap by {overlap:.0%}; give the angles that it was "
-                    "taken from"
-                )
-            )
-        views.append(replace(view, prepared=moved))
-        facts.append({"azimuth": view.azimuth, "elevation": view.elevation})
-    return tuple(views), facts
-
-
-def _silhouette(mesh: Mesh, view: KnownView) -> Tensor:
-    """[S,S] alpha of the mesh from the camera of a known view."""
-    return render_mesh(mesh, view.camera(PICTURE_SIZE)).alpha[0, ..., 0]
-
-
-def _box(alpha: Tensor, view: KnownView | None) -> tuple[Tensor, Tensor]:
-    """Centre and sides (x, y), pixels, of what shows in alpha [H,W]: the mesh from a view, or the picture itself."""
-    spans = [torch.nonzero((alpha > _VISIBLE).any(dim=dim))[:, 0].double() for dim in (0, 1)]
-    if not len(spans[0]):
-        if view is None:
-            raise UserError("the picture is transparent everywhere; give one that shows an object")
-        raise UserError(
-            f"nothing of the mesh is to be seen from azimuth {view.azimuth:g}, elevation {view.elevation:g}; give the "
-            "angles that the picture was taken from"
-        )
-    low, high = torch.stack([s[0] for s in spans]), torch.stack([s[-1] + 1 for s in spans])
-    return (low + high) / 2, high - low
 
 
 # --- The texture before the prior sees it ---
