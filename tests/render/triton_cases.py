@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,13 +16,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from triton.runtime import interpreter
 
 from gaussmith.camera import Camera, orbit
 from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians, concat, from_points
 from gaussmith.render import _triton, _triton_bin
 from gaussmith.render._splat_rules import TILE
-from gaussmith.render._triton_project import SPLAT
+from gaussmith.render._triton_project import DEPTH, SPLAT
 from gaussmith.render.splat import Render, rasterize
 from gaussmith.rotation import quat_to_matrix
 
@@ -30,6 +32,25 @@ PICTURES = ("rgb", "alpha", "depth", "normal")
 # On a GPU a division by zero is silent; in the interpreter numpy warns.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 TOLERANCE = {"rgb": 1e-5, "alpha": 1e-5, "normal": 1e-5, "depth": 5e-5, "means2d": 5e-4, "radii": 5e-4}
+
+
+if DEVICE == "cpu":
+    # A device function called within a kernel makes the interpreter adapt triton.language once more, which takes half
+    # of its time: once a launch and module is enough.
+    _adapt, _launch, _adapted = interpreter._patch_lang, interpreter.GridExecutor.__call__, set()
+
+    def _adapt_once(fn: Callable) -> object:
+        seen = frozenset(id(v) for v in fn.__globals__.values() if v is interpreter.tl or v is interpreter.tl.core)
+        if seen in _adapted:
+            return None
+        _adapted.add(seen)
+        return _adapt(fn)
+
+    def _launch_afresh(self: interpreter.GridExecutor, *args: object, **options: object) -> None:
+        _adapted.clear()
+        _launch(self, *args, **options)
+
+    interpreter._patch_lang, interpreter.GridExecutor.__call__ = _adapt_once, _launch_afresh
 
 
 @pytest.fixture(autouse=True)
@@ -56,25 +77,32 @@ def scene(count: int, seed: int, bands: int = 1, size: float = -2.5) -> Gaussian
 
 
 def lopsided(camera: Camera) -> Camera:
-    """Another focal length in x, and a principal point off the centre."""
+    """Another focal length in x, a principal point off the centre, and half the extent in the last camera."""
     K = camera.K.clone()
     K[:, 0, 0] *= 1.3
     K[:, 0, 2] += 5
     K[:, 1, 2] -= 3
+    K[-1, :2, :2] *= 2
     return replace(camera, K=K)
 
 
 def pulled(
-    gaussians: Gaussians, camera: Camera, background: Tensor | None = None, *, backend: str = "triton", **options: bool
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Tensor | None = None,
+    *,
+    backend: str = "triton",
+    names: Sequence[str] = PICTURES,
+    **options: bool,
 ) -> tuple[Render, dict[str, Tensor]]:
-    """Draw, pull a fixed random gradient of every picture back; the render and every gradient by name, on the CPU."""
+    """Draw, pull a fixed random gradient of the named pictures back; the render and every gradient, on the CPU."""
     kind = {"device": DEVICE, "dtype": torch.float32} if backend == "triton" else {"dtype": torch.float64}
     leaves = gaussians.detach().to(**kind).map(lambda t: t.clone().requires_grad_())
     background = torch.zeros(3) if background is None else background
     background = background.detach().to(**kind).clone().requires_grad_()
     render = rasterize(leaves, camera.to(dtype=kind["dtype"]), background, backend=backend, **options)
     generator = torch.Generator().manual_seed(5)
-    pictures = [getattr(render, name) for name in PICTURES]
+    pictures = [getattr(render, name) for name in names]
     sum((p * torch.randn(p.shape, generator=generator).to(p)).sum() for p in pictures).backward()
     grads = {name: t.grad.cpu() for name, t in leaves.tensors().items()}
     grads |= {"means2d": render.means2d.grad.cpu(), "background": background.grad.cpu()}
@@ -103,21 +131,21 @@ def assert_parity(
 @pytest.mark.parametrize(
     ("bands", "size", "width", "height"),
     [
-        pytest.param(4, -2.5, 37, 26, marks=pytest.mark.shipped, id="degree 1, mixed sizes"),
-        pytest.param(1, -4.0, 33, 17, id="degree 0, specks"),
+        pytest.param(4, -2.5, 33, 17, marks=pytest.mark.shipped, id="degree 1, mixed sizes"),
+        pytest.param(1, -4.0, 19, 31, id="degree 0, specks"),
         pytest.param(9, -1.0, 16, 16, id="degree 2, large, one tile"),
-        pytest.param(16, -2.5, 19, 31, id="degree 3"),
+        pytest.param(16, -2.5, 17, 9, id="degree 3"),
     ],
 )
 def test_equals_the_reference(bands: int, size: float, width: int, height: int) -> None:
     camera = lopsided(orbit(torch.tensor([20.0, 130.0]), torch.tensor([10.0, -30.0]), width=width, height=height))
     background = torch.tensor([[0.2, 0.5, 0.9], [1.0, 1.0, 1.0]])
-    assert_parity(scene(25, bands, bands, size), camera, background)
+    assert_parity(scene(20, bands, bands, size), camera, background)
 
 
-@pytest.mark.parametrize("size", [-4.0, -2.5])
-def test_antialiased_and_absolute_equal_the_reference(size: float) -> None:
-    some, camera = scene(16, 3, 4, size), lopsided(orbit(torch.tensor([20.0, 130.0]), 10.0, width=19, height=17))
+def test_antialiased_and_absolute_equal_the_reference() -> None:
+    some = concat([scene(8, 3, size=-4.0), scene(8, 4, size=-2.5)])
+    camera = lopsided(orbit(torch.tensor([20.0, 130.0]), 10.0, width=17, height=12))
     assert_parity(some, camera, antialiased=True, absolute=True)
     got = [pulled(some, camera, geometry=False, absolute=True, deterministic=d)[1]["absolute2d"] for d in (True, False)]
     _, expected = pulled(some, camera, backend="reference", geometry=False, absolute=True)
@@ -167,8 +195,8 @@ def test_nothing_to_draw(count: int) -> None:
 
 
 def test_order_of_the_gaussians_does_not_matter() -> None:
-    some, camera = scene(20, 3), orbit(77.0, 15.0, width=20, height=35)
-    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    some, camera = scene(12, 3), orbit(77.0, 15.0, width=20, height=12)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     plain, grads = pulled(some, camera)
     mixed, mixed_grads = pulled(some.select(order), camera)
     for name in PICTURES:
@@ -178,21 +206,24 @@ def test_order_of_the_gaussians_does_not_matter() -> None:
 
 
 def test_moving_scene_and_camera_together_changes_nothing() -> None:
-    some, camera = scene(20, 4, bands=4).to(dtype=torch.float32), orbit(40.0, 10.0, width=24)
+    some, camera = scene(12, 4, bands=4).to(dtype=torch.float32), orbit(40.0, 10.0, width=20, height=14)
     motion = torch.eye(4)
     motion[:3, :3] = quat_to_matrix(torch.tensor([0.5, -0.3, 0.7, 0.2]))
     motion[:3, 3] = torch.tensor([3.0, -1.0, 2.0])
-    here, _ = pulled(some, camera)
+    scalars = ("rgb", "alpha", "depth")
+    here, grads = pulled(some, camera, names=scalars)
     moved = some.transform(motion[:3, :3], motion[:3, 3])
-    there, _ = pulled(moved, replace(camera, c2w=motion @ camera.c2w))
-    for name in ("rgb", "alpha", "depth"):
+    there, moved_grads = pulled(moved, replace(camera, c2w=motion @ camera.c2w), names=scalars)
+    for name in scalars:
         assert (getattr(here, name) - getattr(there, name)).abs().max() < 5e-3  # a pixel at the 1/255 cut may flip
         assert (getattr(here, name) - getattr(there, name)).abs().mean() < 1e-5
     assert (here.normal @ motion[:3, :3].T - there.normal).abs().mean() < 1e-5
+    for name in ("log_scales", "opacity_logits", "means2d"):
+        assert (grads[name] - moved_grads[name]).abs().mean() < 1e-3 * grads[name].abs().mean()
 
 
 def test_deterministic_gives_the_same_bits_and_atomics_the_same_sums() -> None:
-    some, camera = scene(20, 6, bands=4), orbit(torch.tensor([0.0, 120.0]), 20.0, width=20, height=16)
+    some, camera = scene(12, 6), orbit(torch.tensor([0.0, 120.0]), 20.0, width=18, height=12)
     (first, grads), (again, grads_again) = pulled(some, camera), pulled(some, camera)
     for name in (*PICTURES, "means2d", "radii"):
         assert torch.equal(getattr(first, name), getattr(again, name))
@@ -204,11 +235,12 @@ def test_deterministic_gives_the_same_bits_and_atomics_the_same_sums() -> None:
 
 
 def test_without_geometry_the_picture_is_the_same() -> None:
-    some = scene(15, 7).to(DEVICE, torch.float32).map(lambda t: t.requires_grad_())
-    camera = orbit(0.0, 0.0, width=20)
+    some = scene(12, 7).to(DEVICE, torch.float32).map(lambda t: t.requires_grad_())
+    camera = orbit(0.0, 0.0, width=20, height=14)
     full, lean = (rasterize(some, camera, geometry=g, backend="triton") for g in (True, False))
     assert torch.equal(full.rgb, lean.rgb) and full.depth.any() and not lean.depth.any() and not lean.normal.any()
     both = [torch.autograd.grad((r.rgb**2).sum() + r.alpha.sum(), list(some.tensors().values())) for r in (full, lean)]
+    assert any(grad.any() for grad in both[0])
     for a, b in zip(*both):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
 
@@ -217,7 +249,7 @@ def test_lists_are_those_of_the_cpu_kernels() -> None:
     from gaussmith.render import _numba_bin
 
     generator = torch.Generator().manual_seed(0)
-    n, width, height = 60, 100, 75
+    n, width, height = 40, 100, 75
     means2d = torch.rand(2, n, 2, generator=generator) * torch.tensor([100.0, 75.0])
     splats = torch.zeros(2, n, SPLAT)
     splats[..., 0] = torch.rand(2, n, generator=generator) * 0.8 + 0.05
@@ -237,8 +269,8 @@ def test_lists_are_those_of_the_cpu_kernels() -> None:
         assert [i for i in g if i in set(c)] == c
     owner_of_pair = torch.empty_like(gpu.entry_splat)
     owner_of_pair[gpu.entry_pair] = gpu.entry_splat
-    assert torch.equal(torch.bincount(owner_of_pair, minlength=2 * n).cumsum(0), gpu.splat_end)
-    assert (owner_of_pair.diff() >= 0).all()
+    assert torch.equal(owner_of_pair, gpu.order.repeat_interleave(gpu.ends.diff(prepend=gpu.ends.new_zeros(1))).int())
+    assert torch.equal(gpu.order, torch.argsort(splats[..., DEPTH].flatten(), stable=True).to(DEVICE))
 
 
 def test_too_many_pairs_and_too_little_memory_say_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,8 +306,8 @@ any_float = st.floats(allow_nan=False, allow_infinity=False, width=32)
 some_float = st.one_of(any_float, st.floats(-4, 4, width=32))
 
 
-@settings(max_examples=6 if DEVICE == "cpu" else 200, deadline=None)
-@given(st.lists(st.lists(some_float, min_size=14, max_size=14), min_size=6, max_size=12))
+@settings(max_examples=4 if DEVICE == "cpu" else 200, deadline=None)
+@given(st.lists(st.lists(some_float, min_size=14, max_size=14), min_size=4, max_size=10))
 def test_finite_input_gives_finite_pictures_and_gradients(rows: list[list[float]]) -> None:
     t = torch.tensor(rows, dtype=torch.float32)
     some = Gaussians(t[:, :3], t[:, 3:6], t[:, 6:10], t[:, 10], t[:, None, 11:14])

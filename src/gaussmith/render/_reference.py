@@ -132,6 +132,7 @@ def rasterize(
     absolute: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As `_numba.rasterize`, in the dtype of the Gaussians. Memory: some 10 N H W numbers a camera."""
+    camera, background = camera.to(gaussians.means.device), background.to(gaussians.means.device)
     splats = [_project(gaussians, camera[b], antialiased) for b in range(len(camera))]
     means2d = torch.stack([s.means2d for s in splats])
     spread = [None] * len(camera) if absolute is None else list(absolute)

@@ -1,20 +1,21 @@
 """The Triton backend of the splat rasteriser as two autograd functions, as in `_numba`: project and blend.
 
 Everything stays on the Gaussians' device. The host waits for it once, for the number of pairs (`bin_splats`).
+A picture takes six kernels, two sorts, one sum and one transfer of the cameras; its gradient three kernels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gaussmith.accelerator import enough_memory, onto
 from gaussmith.camera import Camera
-from gaussmith.events import OutOfMemory, UserError
+from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians
 
 try:
@@ -36,15 +37,28 @@ FEW_TILES = 2048
 """Pictures of fewer tiles do not fill a large GPU with backward programs of two warps; their tiles get four."""
 
 
-@contextmanager
-def _memory(gaussians: int, cameras: int, width: int, height: int) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise OutOfMemory(
-            f"The GPU ran out of memory drawing {gaussians:,} Gaussians from {cameras} camera(s) at {width}x{height}; "
-            "lower the number of Gaussians, the picture size or the number of views per step."
-        ) from None
+def _memory(gaussians: int, cameras: int, width: int, height: int) -> AbstractContextManager[None]:
+    return enough_memory(
+        f"drawing {gaussians:,} Gaussians from {cameras} camera(s) at {width}x{height}",
+        "lower the number of Gaussians, the picture size or the number of views per step",
+    )
+
+
+def _sent(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """The tensors in float32 on `device`: from the CPU in one transfer, each beginning at a multiple of 16 bytes."""
+    if any(t.device.type != "cpu" or t.requires_grad for t in tensors):
+        return [onto(t.to(torch.float32), device).contiguous() for t in tensors]
+    flat = [t.to(torch.float32).flatten() for t in tensors]
+    padded = [torch.nn.functional.pad(t, (0, -len(t) % 4)) for t in flat]
+    pieces = onto(torch.cat(padded), device).split([len(p) for p in padded])
+    return [p[: t.numel()].view(t.shape) for p, t in zip(pieces, tensors)]
+
+
+def _rows(gradient: Tensor) -> Tensor:
+    """A gradient [B,N,K] whose rows are whole and lie equally far apart, through all cameras."""
+    batch, n, _ = gradient.shape
+    even = gradient.stride(2) == 1 and (batch == 1 or gradient.stride(0) == n * gradient.stride(1))
+    return gradient if even else gradient.contiguous()
 
 
 class _Project(torch.autograd.Function):
@@ -74,13 +88,12 @@ class _Project(torch.autograd.Function):
         batch, n = reach.shape
         with _memory(n, batch, *ctx.frame):
             grads = [torch.empty_like(t) for t in inputs]
-        if g_means2d.stride(2) != 1 or g_splats.stride(2) != 1:
-            g_means2d, g_splats = g_means2d.contiguous(), g_splats.contiguous()
-        for b in range(batch if n else 0):  # one launch a camera: their sums then have an order
+            g_means2d, g_splats = _rows(g_means2d), _rows(g_splats)
+        if n:
             _triton_project.project_backward[(triton.cdiv(n, _triton_project.BLOCK),)](
-                *inputs, c2w, K, b, n, *ctx.frame, reach[b],
-                g_means2d[b], g_means2d.stride(1), g_splats[b], g_splats.stride(1), *grads,
-                BANDS=inputs[4].shape[1], ADD=b > 0, BLOCK=_triton_project.BLOCK, ANTIALIASED=ctx.antialiased,
+                *inputs, c2w, K, batch, n, *ctx.frame, reach,
+                g_means2d, g_means2d.stride(1), g_splats, g_splats.stride(1), *grads,
+                BANDS=inputs[4].shape[1], BLOCK=_triton_project.BLOCK, ANTIALIASED=ctx.antialiased,
             )  # fmt: skip
         return *grads, None, None, None, None, None
 
@@ -107,37 +120,41 @@ class _Blend(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(means2d, splats, rgb, alpha, extra, done, *lists)
         ctx.options = width, height, geometry, deterministic
+        ctx.set_materialize_grads(False)
         return rgb, alpha, extra
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_rgb: Tensor, g_alpha: Tensor, g_extra: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g_rgb: Tensor | None, g_alpha: Tensor | None, g_extra: Tensor | None) -> tuple[Any, ...]:
         means2d, splats, rgb, alpha, extra, done, *rest = ctx.saved_tensors
         lists = _triton_bin.TileLists(*rest)
         width, height, geometry, deterministic = ctx.options
         batch, n = means2d.shape[:2]
-        g_rgb, g_alpha, g_extra = g_rgb.contiguous(), g_alpha.contiguous(), g_extra.contiguous()
-        absolute = ctx.needs_input_grad[3]
+        geometry, absolute = geometry and g_extra is not None, ctx.needs_input_grad[3]
         pairs, columns = len(lists.entry_splat), ROW if absolute else 13 if geometry else 9
         with _memory(n, batch, width, height):
-            rows = means2d.new_zeros(batch, n, ROW)
-            out = rows
-            if deterministic:  # the absolute gradients stand last, behind columns that may stay unwritten
+            g_rgb = torch.zeros_like(rgb) if g_rgb is None else g_rgb.contiguous()
+            g_alpha, g_extra = (None if g is None else g.contiguous() for g in (g_alpha, g_extra))
+            g_background = None
+            if ctx.needs_input_grad[2]:
+                g_background = torch.einsum("bhw,bhwc->bc", 1 - alpha, g_rgb)
+            if deterministic and pairs:  # the absolute gradients stand last, behind columns that may stay unwritten
+                rows = means2d.new_empty(batch, n, ROW)
                 out = means2d.new_zeros(pairs, columns) if absolute else means2d.new_empty(pairs, columns)
+            else:
+                out = rows = means2d.new_zeros(batch, n, ROW)
         if pairs:
             _triton_blend.blend_backward[(len(done),)](
                 means2d.view(torch.int64), splats.view(torch.int64), lists.tile_start, lists.entry_splat,
-                lists.entry_pair, width, height, rgb, alpha, extra, done, g_rgb, g_alpha, g_extra, out,
-                GEOMETRY=geometry, ABSOLUTE=absolute, ATOMIC=not deterministic, STRIDE=out.shape[-1],
-                CHUNK=CHUNK_BACKWARD, num_warps=4 if len(done) < FEW_TILES else 2,
+                lists.entry_pair, width, height, rgb, alpha, extra, done, g_rgb,
+                alpha if g_alpha is None else g_alpha, extra if g_extra is None else g_extra, out,
+                GEOMETRY=geometry, ALPHA=g_alpha is not None, ABSOLUTE=absolute, ATOMIC=not deterministic,
+                STRIDE=out.shape[-1], CHUNK=CHUNK_BACKWARD, num_warps=4 if len(done) < FEW_TILES else 2,
             )  # fmt: skip
             if deterministic:
                 _triton_blend.gather[(triton.cdiv(batch * n, 8),)](
-                    out, lists.splat_end, batch * n, rows, STRIDE=columns, BLOCK=8, DEPTH=8, num_warps=1
+                    out, lists.order, lists.ends, batch * n, rows, STRIDE=columns, BLOCK=8, DEPTH=8, num_warps=1
                 )
-        g_background = None
-        if ctx.needs_input_grad[2]:
-            g_background = ((1 - alpha)[..., None] * g_rgb).sum(dim=(1, 2))
         g_absolute = rows[..., 2 + SPLAT :] if absolute else None
         return rows[..., :2], rows[..., 2 : 2 + SPLAT], g_background, g_absolute, None, None, None, None, None
 
@@ -152,14 +169,16 @@ def rasterize(
     *,
     deterministic: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """As `_numba.rasterize`, on the Gaussians' device in float32. Raises UserError when its memory does not suffice."""
+    """As `_numba.rasterize`, on the Gaussians' device in float32. Raises UserError when its memory does not suffice.
+
+    Cameras and background may lie on the CPU: sending them costs one transfer that the host does not wait for.
+    """
     if gaussians.means.device.type == "cpu" and not INTERPRETED:
         raise UserError("The triton backend draws on a GPU; move the Gaussians there or draw with backend='numba'.")
     n, batch, width, height = len(gaussians), len(camera), camera.width, camera.height
     with _memory(n, batch, width, height), torch.cuda.device_of(gaussians.means):
         parameters = [t.to(torch.float32).contiguous() for t in gaussians.tensors().values()]
-        c2w, K = (t.detach().to(torch.float32).contiguous() for t in (camera.c2w, camera.K))
+        c2w, K, background = _sent([camera.c2w.detach(), camera.K.detach(), background], gaussians.means.device)
         means2d, splats, reach, radii = _Project.apply(*parameters, c2w, K, width, height, antialiased)
-        background = background.to(torch.float32).contiguous()
         pictures = _Blend.apply(means2d, splats, background, absolute, reach, width, height, geometry, deterministic)
     return *pictures, means2d, radii

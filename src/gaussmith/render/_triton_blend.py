@@ -135,11 +135,13 @@ def _emit(pointer, sums, listed, ATOMIC: tl.constexpr):
 def blend_backward(
     means2d, splats, tile_start, entry_splat, entry_pair, width, height, rgb, alpha, extra, done,
     g_rgb, g_alpha, g_extra, out,
-    GEOMETRY: tl.constexpr, ABSOLUTE: tl.constexpr, ATOMIC: tl.constexpr, STRIDE: tl.constexpr, CHUNK: tl.constexpr,
+    GEOMETRY: tl.constexpr, ALPHA: tl.constexpr, ABSOLUTE: tl.constexpr, ATOMIC: tl.constexpr, STRIDE: tl.constexpr,
+    CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Each entry's share of the gradient of its splat: x, y, then as the splat's columns.
 
     ATOMIC: added to out [M,STRIDE] at the splat; otherwise stored to out [P,STRIDE] at the pair, zeros behind `done`.
+    Without ALPHA or GEOMETRY, g_alpha or g_extra is not read.
     """
     _b, flat, px, py, inside = _tile(width, height)
     k, end = tl.load(tile_start + tl.program_id(0)), tl.load(done + tl.program_id(0))
@@ -148,7 +150,8 @@ def blend_backward(
     g2 = tl.load(g_rgb + 3 * flat + 2, inside, 0.0)
     rest = g0 * tl.load(rgb + 3 * flat, inside, 0.0) + g1 * tl.load(rgb + 3 * flat + 1, inside, 0.0)
     rest += g2 * tl.load(rgb + 3 * flat + 2, inside, 0.0)
-    rest -= (1 - tl.load(alpha + flat, inside, 0.0)) * tl.load(g_alpha + flat, inside, 0.0)
+    if ALPHA:
+        rest -= (1 - tl.load(alpha + flat, inside, 0.0)) * tl.load(g_alpha + flat, inside, 0.0)
     if GEOMETRY:
         h0, h1 = tl.load(g_extra + 4 * flat, inside, 0.0), tl.load(g_extra + 4 * flat + 1, inside, 0.0)
         h2, h3 = tl.load(g_extra + 4 * flat + 2, inside, 0.0), tl.load(g_extra + 4 * flat + 3, inside, 0.0)
@@ -209,16 +212,16 @@ def blend_backward(
 
 
 @triton.jit(do_not_specialize=["m"])
-def gather(partial, splat_end, m, out, STRIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):
+def gather(partial, order, ends, m, out, STRIDE: tl.constexpr, BLOCK: tl.constexpr, DEPTH: tl.constexpr):
     """Add each splat's rows of partial [P,STRIDE], in their order, to out [m,ROW]: the same bits every time."""
-    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    begin = tl.load(splat_end + i - 1, (i > 0) & (i < m), 0)
-    count = tl.load(splat_end + i, i < m, 0) - begin
+    rank = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    begin = tl.load(ends + rank - 1, (rank > 0) & (rank < m), 0)
+    count = tl.load(ends + rank, rank < m, 0) - begin
     column = tl.arange(0, GRADIENTS)[None, None, :]
     step = tl.arange(0, DEPTH)[None, :, None]
     total = tl.zeros([BLOCK, GRADIENTS], tl.float32)
     for k in range(0, tl.max(count, axis=0), DEPTH):
         mask = (k + step < count[:, None, None]) & (column < STRIDE)
         total += tl.sum(tl.load(partial + (begin[:, None, None] + k + step) * STRIDE + column, mask, 0.0), axis=1)
-    at = i.to(tl.int64)[:, None] * GRADIENTS + tl.arange(0, GRADIENTS)[None, :]
-    tl.store(out + at, total, (i < m)[:, None])
+    at = tl.load(order + rank, rank < m, 0)[:, None] * GRADIENTS + tl.arange(0, GRADIENTS)[None, :]
+    tl.store(out + at, total, (rank < m)[:, None])

@@ -13,7 +13,8 @@ import triton.language as tl
 from gaussmith.render import _splat_rules as rules
 from gaussmith.render._triton_sh import basis, basis_gradient
 
-SPLAT = 12
+SPLAT, DEPTH = 12, 7
+"""Columns of a splat's row, and the one that holds its depth."""
 BLOCK = 128
 
 NEAR = tl.constexpr(rules.NEAR)
@@ -203,11 +204,9 @@ def project(
 
 
 @triton.jit
-def _put(pointer, value, drawn, mask, ACCUMULATE: tl.constexpr):
-    """Store a gradient that stays in the range of float32; one that is lost to overflow counts as zero."""
-    value = tl.where(drawn & (value == value), value, 0.0)
-    if ACCUMULATE:
-        value += tl.load(pointer, mask, 0.0)
+def _put(pointer, value, drawn, mask, add):
+    """Store (where `add`, add) a gradient within the range of float32; one that is lost to overflow counts as zero."""
+    value = tl.where(drawn & (value == value), value, 0.0) + tl.load(pointer, mask & add, 0.0)
     tl.store(pointer, tl.minimum(tl.maximum(value, -HUGE), HUGE), mask)
 
 
@@ -221,13 +220,13 @@ def _column_gradient(m00, m01, m02, m10, m11, m12, r0, r1, r2, scale, ga0, ga1):
 
 
 @triton.jit
-def _channel_gradient(sh, g_sh, g, c: tl.constexpr, up, x, y, z, drawn, mask, BANDS: tl.constexpr, ADD: tl.constexpr):
+def _channel_gradient(sh, g_sh, g, c: tl.constexpr, up, x, y, z, drawn, mask, add, BANDS: tl.constexpr):
     """Store the gradient of the coefficients of channel c from `up`; returns that of the direction."""
     up = tl.where(_color(sh, g, c, x, y, z, mask, BANDS) >= 0, up, 0.0)
     gx, gy, gz = 0 * x, 0 * x, 0 * x
     for k in tl.static_range(BANDS):
         at = (g * BANDS + k) * 3 + c
-        _put(g_sh + at, basis(k, x, y, z) * up, drawn, mask, ADD)
+        _put(g_sh + at, basis(k, x, y, z) * up, drawn, mask, add)
         if k > 0:
             weight = tl.load(sh + at, mask, 0.0) * up
             dx, dy, dz = basis_gradient(k, x, y, z)
@@ -237,19 +236,18 @@ def _channel_gradient(sh, g_sh, g, c: tl.constexpr, up, x, y, z, drawn, mask, BA
     return gx, gy, gz
 
 
-@triton.jit(do_not_specialize=["b", "n", "width", "height"])
-def project_backward(
-    means, log_scales, quats, logits, sh, c2w, K, b, n, width, height, reach, g_means2d, stride2d, g_splats, stride,
-    g_means, g_log_scales, g_quats, g_logits, g_sh,
-    BANDS: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr, ANTIALIASED: tl.constexpr,
+@triton.jit
+def _camera_backward(
+    means, log_scales, quats, logits, sh, c2w, K, b, n, width, height, reach,
+    g_means2d, stride2d, g_splats, stride, g_means, g_log_scales, g_quats, g_logits, g_sh,
+    BANDS: tl.constexpr, BLOCK: tl.constexpr, ANTIALIASED: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a block of Gaussians by camera b, stored (or added: ADD) to g_*.
-
-    reach [N], g_means2d [N,2] and g_splats [N,SPLAT] are those of camera b, their rows `stride2d` and `stride` apart.
-    """
+    """The share of camera b, stored for the first and added for the others."""
     g = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = g < n
-    drawn = mask & (tl.load(reach + g, mask, 0.0) > 0)
+    i = n.to(tl.int64) * b + g
+    add = tl.zeros([BLOCK], tl.int32) + b > 0
+    drawn = mask & (tl.load(reach + i, mask, 0.0) > 0)
     ox, oy, oz, x, y, z = _local(c2w, b, means, g, drawn)
     z = tl.where(drawn, z, 1.0)
     s0, s1, s2 = _load3(log_scales, g, drawn)
@@ -263,7 +261,7 @@ def project_backward(
     xx, xy, yy, det, plain = _covariance(a0, a1, b0, b1, c0, c1)
 
     # l0 = sqrt(yy / det), l1 = -xy / sqrt(yy det), l2 = 1 / sqrt(yy), det = xx yy - xy^2.
-    up = g_splats + g * stride
+    up = g_splats + i * stride
     g_l1 = tl.load(up + 1, drawn, 0.0) / (tl.sqrt(yy) * tl.sqrt(det))
     t0, t1, t2 = tl.sqrt(yy / det) * tl.load(up, drawn, 0.0), -xy * g_l1, tl.load(up + 2, drawn, 0.0) / tl.sqrt(yy)
     g_det = -(t0 + t1) / (2 * det)
@@ -296,8 +294,8 @@ def project_backward(
     fx, fy = tl.load(K + 9 * b), tl.load(K + 9 * b + 4)
     dx, dy, dz = _camera_axis(c2w, b, 2)
     gz = tl.load(up + 7, drawn, 0.0) - (_dot(n00, n01, n02, m00, m01, m02) + _dot(n10, n11, n12, m10, m11, m12)) / z
-    gu = fx * tl.load(g_means2d + g * stride2d, drawn, 0.0)
-    gv = fy * tl.load(g_means2d + g * stride2d + 1, drawn, 0.0)
+    gu = fx * tl.load(g_means2d + i * stride2d, drawn, 0.0)
+    gv = fy * tl.load(g_means2d + i * stride2d + 1, drawn, 0.0)
     gu -= tl.where(u == x / z, _dot(n00, n01, n02, dx, dy, dz) * fx / z, 0.0)
     gv -= tl.where(v == y / z, _dot(n10, n11, n12, dx, dy, dz) * fy / z, 0.0)
     gx, gy = gu / z, gv / z
@@ -307,18 +305,18 @@ def project_backward(
 
     inv = 1 / tl.maximum(tl.sqrt(ox * ox + oy * oy + oz * oz), 1e-12)
     ux, uy, uz = ox * inv, oy * inv, oz * inv
-    i0, i1, i2 = _channel_gradient(sh, g_sh, g, 0, tl.load(up + 4, drawn, 0.0), ux, uy, uz, drawn, mask, BANDS, ADD)
-    j0, j1, j2 = _channel_gradient(sh, g_sh, g, 1, tl.load(up + 5, drawn, 0.0), ux, uy, uz, drawn, mask, BANDS, ADD)
-    k0, k1, k2 = _channel_gradient(sh, g_sh, g, 2, tl.load(up + 6, drawn, 0.0), ux, uy, uz, drawn, mask, BANDS, ADD)
+    i0, i1, i2 = _channel_gradient(sh, g_sh, g, 0, tl.load(up + 4, drawn, 0.0), ux, uy, uz, drawn, mask, add, BANDS)
+    j0, j1, j2 = _channel_gradient(sh, g_sh, g, 1, tl.load(up + 5, drawn, 0.0), ux, uy, uz, drawn, mask, add, BANDS)
+    k0, k1, k2 = _channel_gradient(sh, g_sh, g, 2, tl.load(up + 6, drawn, 0.0), ux, uy, uz, drawn, mask, add, BANDS)
     i0, i1, i2 = i0 + j0 + k0, i1 + j1 + k1, i2 + j2 + k2
     along = _dot(i0, i1, i2, ux, uy, uz)
-    _put(g_means + 3 * g, _dot(ax, bx, dx, gx, gy, gz) + (i0 - along * ux) * inv, drawn, mask, ADD)
-    _put(g_means + 3 * g + 1, _dot(ay, by, dy, gx, gy, gz) + (i1 - along * uy) * inv, drawn, mask, ADD)
-    _put(g_means + 3 * g + 2, _dot(az, bz, dz, gx, gy, gz) + (i2 - along * uz) * inv, drawn, mask, ADD)
-    _put(g_log_scales + 3 * g, ls0, drawn, mask, ADD)
-    _put(g_log_scales + 3 * g + 1, ls1, drawn, mask, ADD)
-    _put(g_log_scales + 3 * g + 2, ls2, drawn, mask, ADD)
-    _put(g_logits + g, g_opacity * opacity * (1 - opacity), drawn, mask, ADD)
+    _put(g_means + 3 * g, _dot(ax, bx, dx, gx, gy, gz) + (i0 - along * ux) * inv, drawn, mask, add)
+    _put(g_means + 3 * g + 1, _dot(ay, by, dy, gx, gy, gz) + (i1 - along * uy) * inv, drawn, mask, add)
+    _put(g_means + 3 * g + 2, _dot(az, bz, dz, gx, gy, gz) + (i2 - along * uz) * inv, drawn, mask, add)
+    _put(g_log_scales + 3 * g, ls0, drawn, mask, add)
+    _put(g_log_scales + 3 * g + 1, ls1, drawn, mask, add)
+    _put(g_log_scales + 3 * g + 2, ls2, drawn, mask, add)
+    _put(g_logits + g, g_opacity * opacity * (1 - opacity), drawn, mask, add)
 
     # Gradient of R: through A, and of the axis that is the normal; then of the quaternion.
     z0, z1, z2 = _shortest(
@@ -333,7 +331,26 @@ def project_backward(
     gj = 2 * (qx * (q0 + p1) + qz * (w1 + q2) + qw * (w0 - p2)) - 4 * qy * (p0 + w2)
     gk = 2 * (qx * (w0 + p2) + qy * (w1 + q2) + qw * (p1 - q0)) - 4 * qz * (p0 + q1)
     along = tl.where(inv_quat < 1e12, gw * qw + gi * qx + gj * qy + gk * qz, 0.0)
-    _put(g_quats + 4 * g, (gw - along * qw) * inv_quat, drawn, mask, ADD)
-    _put(g_quats + 4 * g + 1, (gi - along * qx) * inv_quat, drawn, mask, ADD)
-    _put(g_quats + 4 * g + 2, (gj - along * qy) * inv_quat, drawn, mask, ADD)
-    _put(g_quats + 4 * g + 3, (gk - along * qz) * inv_quat, drawn, mask, ADD)
+    _put(g_quats + 4 * g, (gw - along * qw) * inv_quat, drawn, mask, add)
+    _put(g_quats + 4 * g + 1, (gi - along * qx) * inv_quat, drawn, mask, add)
+    _put(g_quats + 4 * g + 2, (gj - along * qy) * inv_quat, drawn, mask, add)
+    _put(g_quats + 4 * g + 3, (gk - along * qz) * inv_quat, drawn, mask, add)
+
+
+@triton.jit(do_not_specialize=["batch", "n", "width", "height", "stride2d", "stride"])
+def project_backward(
+    means, log_scales, quats, logits, sh, c2w, K, batch, n, width, height, reach,
+    g_means2d, stride2d, g_splats, stride, g_means, g_log_scales, g_quats, g_logits, g_sh,
+    BANDS: tl.constexpr, BLOCK: tl.constexpr, ANTIALIASED: tl.constexpr,
+):  # fmt: skip
+    """Gradients g_* of a block of Gaussians, summed over the cameras in their order.
+
+    reach is [B,N]; g_means2d [B,N,2] and g_splats [B,N,SPLAT] have rows that lie `stride2d` and `stride` apart.
+    """
+    for b in range(batch):
+        tl.debug_barrier()  # the sums so far are in memory
+        _camera_backward(
+            means, log_scales, quats, logits, sh, c2w, K, b, n, width, height, reach,
+            g_means2d, stride2d, g_splats, stride, g_means, g_log_scales, g_quats, g_logits, g_sh,
+            BANDS, BLOCK, ANTIALIASED,
+        )  # fmt: skip

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from gaussmith import accelerator
-from gaussmith.accelerator import onto
 from gaussmith.camera import Camera
 from gaussmith.gaussians import Gaussians
 from gaussmith.sh import degree_of
@@ -48,13 +47,13 @@ class Render:
     absolute2d: Tensor | None = None
 
 
-def _per_camera_background(background: Tensor | None, like: Tensor, batch: int) -> Tensor:
-    """[B,3] from nothing (black), [3] or [B,3]."""
+def _per_camera_background(background: Tensor | None, dtype: torch.dtype, batch: int) -> Tensor:
+    """[B,3] from nothing (black), [3] or [B,3], where it lies."""
     if background is None:
-        return like.new_zeros(batch, 3)
+        return torch.zeros(batch, 3, dtype=dtype)
     if tuple(background.shape) not in {(3,), (1, 3), (batch, 3)}:
         raise ValueError(f"background must be [3] or [{batch},3], got {tuple(background.shape)}")
-    return onto(background.to(like.dtype), like.device).expand(batch, 3)
+    return background.to(dtype).expand(batch, 3)
 
 
 def _pick(device: torch.device) -> Backend:
@@ -122,10 +121,9 @@ def rasterize(
         UserError: triton is not installed, the tensors do not lie on a GPU, or its memory does not suffice.
     """
     degree_of(gaussians.sh.shape[1])
-    background = _per_camera_background(background, gaussians.means, len(camera))
-    if camera.K[:, 0, 1].any():  # before it moves: a camera on the CPU is read without waiting for the GPU
+    background = _per_camera_background(background, gaussians.means.dtype, len(camera))
+    if camera.K[:, 0, 1].any():  # a camera on the CPU is read without waiting for the GPU
         raise ValueError("cameras with skew (K[0,1] != 0) cannot be drawn")
-    camera = camera.to(gaussians.means.device)
     chosen = _pick(gaussians.means.device) if backend == "auto" else backend
     spread = None
     if absolute:
@@ -137,7 +135,7 @@ def rasterize(
         means2d.retain_grad()
     alpha = alpha[..., None]
     if not geometry:
-        nothing = torch.zeros_like(alpha)
-        return Render(rgb, alpha, nothing, nothing.expand(-1, -1, -1, 3), means2d, radii, spread)
+        nothing = alpha.new_zeros(1)
+        return Render(rgb, alpha, nothing.expand_as(alpha), nothing.expand_as(rgb), means2d, radii, spread)
     depth = extra[..., :1] / torch.where(alpha > 0, alpha, torch.ones_like(alpha))
     return Render(rgb, alpha, depth, extra[..., 1:], means2d, radii, spread)
