@@ -19,7 +19,7 @@ from gaussmith.events import OutOfMemory, UserError
 
 LOOK_EVERY = 10
 """Steps from one look at a figure of a running step, such as its loss, to the next: each waits for the GPU."""
-_WANTED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGT]?i?B)")
+_WANTED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]?i?B)")
 
 
 def choose(name: str) -> torch.device:
@@ -120,4 +120,4 @@ def _where(error: Exception) -> str | None:
 
 
 def _size(number: str, unit: str) -> str:
-    return f"{float(number) / 1e9:.2g} GB" if unit == "bytes" else f"{number} {unit}"
+    return f"{float(number) / 1e9:,.1f} GB" if unit == "bytes" else f"{number} {unit}"

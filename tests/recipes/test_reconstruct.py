@@ -18,6 +18,7 @@ from gaussmith.events import Step, UserError, Warned
 from gaussmith.gaussians import Gaussians
 from gaussmith.io import load_gaussians
 from gaussmith.io.cameras_json import load_cameras
+from gaussmith.losses import photometric
 from gaussmith.photos import Scene, Similarity, View
 from gaussmith.recipes.reconstruct import PRESETS, Config, Result, run, with_steps
 from gaussmith.train.judge import picture
@@ -208,3 +209,30 @@ def test_schedules_shrink_with_short_runs_and_never_stretch():
 def test_a_checkpoint_is_left_where_it_belongs(tmp_path: Path):
     run(replace(SMALL, steps=7), scene(), checkpoint_dir=tmp_path / "kept")
     assert [p.name for p in (tmp_path / "kept").iterdir()] == ["checkpoint.safetensors"]
+
+
+@pytest.mark.parametrize("cause", [torch.OutOfMemoryError("Tried to allocate 2.50 GiB."), MemoryError()])
+def test_out_of_memory_is_one_sentence_and_spares_the_checkpoint(tmp_path, monkeypatch, cause):
+    config, steps = replace(SMALL, steps=20), []
+
+    def full(*args: Any) -> None:
+        steps.append(args)
+        if len(steps) == 17:
+            raise cause
+        return photometric(*args)
+
+    monkeypatch.setattr("gaussmith.recipes.reconstruct.photometric", full)
+    with pytest.raises(UserError, match=r"ran out of memory.* 900 Gaussians and 9 photos of up to 48x48.*--downscale"):
+        run(config, scene(), checkpoint_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    monkeypatch.undo()
+    told: list[Any] = []
+    rest = run(config, scene(), told.append, tmp_path, resume=True)
+    assert min(e.step for e in told if isinstance(e, Step)) == 15
+    assert same(run(config, scene()).gaussians, rest.gaussians)
+
+
+def test_half_as_large_means_train_as_well():
+    whole, half = (run(replace(SMALL, storage=storage), scene()) for storage in ("float32", "bfloat16"))
+    assert half.report["held_out"]["psnr"] > whole.report["held_out"]["psnr"] - 0.3
+    assert not same(whole.gaussians, half.gaussians)

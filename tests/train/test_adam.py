@@ -154,14 +154,15 @@ def test_the_compiled_step_is_the_one_of_torch(shares):
             torch.testing.assert_close(single[name].double(), expected.double(), rtol=2e-5, atol=2e-6)
 
 
-def test_bits_do_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("storage", ["float32", "bfloat16"])
+def test_bits_do_not_depend_on_the_number_of_threads(storage):
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 8):
             torch.set_num_threads(threads)
             g = torch.Generator().manual_seed(1)
             tensors = {"sh": torch.randn(5001, 7, generator=g)}
-            optim = Adam({"sh": 0.1})
+            optim = Adam({"sh": 0.1}, storage=storage)
             for _ in range(2):
                 tensors["sh"].grad = torch.randn(5001, 7, generator=g)
                 optim.step(tensors)
@@ -169,3 +170,46 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(result, results[0]) for result in results[1:])
+
+
+def test_half_means_follow_changes_too_small_for_them():
+    # Rounded to the nearest, a running mean of squares would stay at 1: each step takes a thousandth from it.
+    tensors, optim = {"x": torch.zeros(4000, 3)}, Adam({"x": 0.1}, storage="bfloat16")
+    optim.first["x"] = torch.ones(4000, 3, dtype=torch.bfloat16)
+    optim.second["x"] = torch.ones(4000, 3, dtype=torch.bfloat16)
+    for _ in range(200):
+        tensors["x"].grad = torch.zeros(4000, 3)
+        optim.step(tensors)
+    assert optim.second["x"].dtype == optim.first["x"].dtype == torch.bfloat16
+    assert float(optim.second["x"].float().mean()) == pytest.approx(0.999**200, rel=2e-3)
+    assert float(optim.first["x"].float().mean()) == pytest.approx(0.9**200, rel=0.05)
+    assert bool((optim.second["x"] >= 0).all())
+
+
+def test_half_means_take_the_steps_of_whole_ones():
+    results = {}
+    for storage in ("float32", "bfloat16"):
+        g = torch.Generator().manual_seed(2)
+        tensors, optim = {"sh": torch.zeros(5000, 4, 3)}, Adam({"sh": 0.1}, storage=storage)
+        for _ in range(30):
+            tensors["sh"].grad = 1 + torch.randn(5000, 4, 3, generator=g)
+            optim.step(tensors)
+        results[storage] = tensors["sh"], optim
+    whole, half = (results[s][0] for s in ("float32", "bfloat16"))
+    assert float((whole - half).abs().mean()) < 0.01 * float(whole.abs().mean())
+    sizes = [sum(t.nbytes for n, t in optim.state().items() if n != "count") for _, optim in results.values()]
+    assert sizes[0] == 2 * sizes[1]
+
+
+def test_half_means_are_saved_and_taken_up_again():
+    straight, optim = _tensors(), Adam(dict(RATES), storage="bfloat16")
+    _run(optim, straight, range(2))
+    saved = {k: t.clone() for k, t in optim.state().items()}
+    resumed = {k: t.clone() for k, t in straight.items()}
+    _run(optim, straight, range(2, 5))
+    other = Adam(dict(RATES), storage="bfloat16")
+    other.restore(saved)
+    _run(other, resumed, range(2, 5))
+    assert all(torch.equal(straight[k], resumed[k]) for k in RATES)
+    optim.rows(torch.tensor([1, -1]))
+    assert optim.first["means"].dtype == torch.bfloat16 and not optim.first["means"][1].any()

@@ -6,7 +6,7 @@ The adapters (zero123, mvdream, imagedream) say what their network is told; they
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from gaussmith.diffusion.guidance import Predictions, guide
 from gaussmith.diffusion.schedule import NoiseSchedule, x0_from_eps
 from gaussmith.events import UserError
+from gaussmith.priors.graphs import Graphs
 from gaussmith.priors.hub import Located
 from gaussmith.priors.networks import default_dtype, load_transformers, noise_schedule, weight_bytes
 from gaussmith.priors.pictures import Background, Latents
@@ -36,6 +37,7 @@ class Denoiser:
         unet: the network. width: channels of its first layer. views: pictures that it sees together.
         predicts: what its output is: "eps", "v" or "x0".
         max_memory: bytes that weights and activations may take; None is what there is.
+        graphs: of the network's calls on a GPU.
     """
 
     located: Located
@@ -48,11 +50,13 @@ class Denoiser:
     device: torch.device
     dtype: torch.dtype
     max_memory: int | None = None
+    graphs: Graphs = field(default_factory=Graphs)
 
     def in_runs(self, run: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        """run(*inputs) [N,...] in as many runs as the memory allows; an item of N is `views` pictures seen together."""
+        """run(*inputs) [N,...] in as many runs as the memory allows; an item of N is `views` pictures seen together.
+        `run` is the network called in one way, the same at every call."""
         count = len(inputs[0]) if self.max_memory is None else self.at_once()
-        outs = [run(*part) for part in zip(*(x.split(count) for x in inputs))]
+        outs = [self.graphs.run(run, *part) for part in zip(*(x.split(count) for x in inputs))]
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
     def at_once(self) -> int:
@@ -78,7 +82,8 @@ class Denoiser:
         return x0_from_eps(noisy.float(), guide(parts, scale), self.schedule.level(t))
 
     def release(self) -> None:
-        """Let go what can be read again: the VAE."""
+        """Let go what can be made again: the VAE and the graphs."""
+        self.graphs.release()
         self.space.release()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -110,7 +115,9 @@ def read(
         raise UserError(f"{located.folder}: the denoiser makes {channels} channels, the VAE {space.shape[0]}")
     if max_memory is not None:
         space.slices = 1
-    net = Denoiser(located, unet, width, views, space, schedule, predicts, device, dtype, max_memory)
+    net = Denoiser(
+        located, unet, width, views, space, schedule, predicts, device, dtype, max_memory, Graphs(max_memory is None)
+    )
     net.at_once()
     return net
 

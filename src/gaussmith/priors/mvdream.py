@@ -96,6 +96,7 @@ class MVDream:
 
 def embed_prompts(net: Denoiser, prompts: Prompts | None, on_event: OnEvent = ignore) -> Words:
     """The words for a network that is told the cameras; no prompt is the empty text."""
+    net.graphs.on_event = on_event
     positives = replace(prompts, view_words=False).positives() if prompts else ("",) * 4
     positives = tuple(text if not text or text.endswith(_SUFFIX[2:]) else text + _SUFFIX for text in positives)
     texts = [*positives, *(prompts.negatives() if prompts else positives)]

@@ -21,6 +21,7 @@ from gaussmith.diffusion.schedule import Level, NoiseSchedule, eps_from_v, eps_f
 from gaussmith.events import OnEvent, UserError, ignore
 from gaussmith.priors.base import Trainable
 from gaussmith.priors.files import weight_files
+from gaussmith.priors.graphs import Graphs
 from gaussmith.priors.networks import weight_bytes
 from gaussmith.priors.pictures import Background, Latents, Pixels
 from gaussmith.priors.texts import Texts, concat
@@ -73,6 +74,10 @@ class Memory:
         return (self.limit - held) // self.each
 
 
+def _call(network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    return network(*inputs)
+
+
 class TextPrior:
     """A prior told of by words; see `priors.base.EpsPrior`.
 
@@ -103,7 +108,7 @@ class TextPrior:
         self.size, self.bounded = space.size, isinstance(space, Pixels)
         first = next(unet.parameters())
         self.device, self.dtype = first.device, first.dtype
-        self._embed, self._memory = embed, memory
+        self._embed, self._memory, self._graphs = embed, memory, Graphs(memory.limit is None)
         self._embedded: dict[str, Texts] = {}
         self._trained: list[Any] = []
         self._at_once = memory.at_once(weight_bytes(unet) + space.needs(), name)
@@ -131,6 +136,7 @@ class TextPrior:
 
         The text encoder is loaded for this and let go. What its token limit cuts off is told to `on_event`.
         """
+        self._graphs.on_event = on_event
         positives, nulls = prompts.positives(), prompts.negatives()
         new = [text for text in dict.fromkeys((*positives, *nulls)) if text not in self._embedded]
         if new:
@@ -192,18 +198,23 @@ class TextPrior:
         where something requires them. In as many runs as the memory allows."""
         count = self._at_once or len(noisy)
         outs = [
-            self.run(noisy[i : i + count], t[i : i + count], texts[i : i + count]) for i in range(0, len(noisy), count)
+            self.run(noisy[i : i + count], t[i : i + count], texts[i : i + count], self._graphs.run)
+            for i in range(0, len(noisy), count)
         ]
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
-    def run(self, noisy: Tensor, t: Tensor, texts: Texts) -> Tensor:
-        """`denoise` in one run."""
+    def run(self, noisy: Tensor, t: Tensor, texts: Texts, call: Callable[..., Tensor] = _call) -> Tensor:
+        """`denoise` in one run. call: (network, *inputs) -> its output; the plain call also where an adapter is on."""
         step = onto(self.schedule.index(t), self.device)
         x = noisy.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-        told = {} if texts.pooled is None else {"added_cond_kwargs": self._sizes(texts.pooled)}
-        out = self.unet(x, step, encoder_hidden_states=texts.tokens, return_dict=False, **told)[0]
+        out = call(self._ask, x, step, texts.tokens, *(() if texts.pooled is None else (texts.pooled,)))
         out = out[:, : noisy.shape[1]].float()  # IF predicts its variance too, after the noise
         return to_eps(noisy.float(), out, self.schedule.level(t), self.predicts)
+
+    def _ask(self, x: Tensor, step: Tensor, tokens: Tensor, *pooled: Tensor) -> Tensor:
+        told = {"added_cond_kwargs": self._sizes(*pooled)} if pooled else {}
+        out: Tensor = self.unet(x, step, encoder_hidden_states=tokens, return_dict=False, **told)[0]
+        return out
 
     def _sizes(self, pooled: Tensor) -> dict[str, Tensor]:
         """SDXL's micro-conditioning (Podell et al. 2023, section 2.2): original size, crop corner and target size."""
@@ -215,6 +226,7 @@ class TextPrior:
         are kept no longer than the prompt takes.)"""
         while self._trained:
             self._trained.pop().remove()
+        self._graphs.release()
         self.space.release()
         self._empty_cache()
 

@@ -63,6 +63,7 @@ class Zero123:
         self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
     ) -> Condition:
         """See `Prior.condition`; the reference is seen on white. The image encoder is let go after it."""
+        self.net.graphs.on_event = on_event
         if prompts is not None:
             on_event(Warned(f"The prior {self.name} reads no words; it goes on with the picture alone."))
         framed = self._framed(reference[None].to(self.device, torch.float32))

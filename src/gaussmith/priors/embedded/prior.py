@@ -21,6 +21,7 @@ from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.priors.embedded.domain import Domain
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
 from gaussmith.priors.embedded.vocabulary import Vocabulary
+from gaussmith.priors.graphs import Graphs
 from gaussmith.views import OrbitView
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -54,12 +55,14 @@ class EmbeddedPrior:
         self.vocabulary = vocabulary
         self.domain = domain  # None: nobody measured what pictures it learned from
         self.device = network.encoder_in.weight.device
+        self._graphs = Graphs()
 
     @torch.no_grad()
     def condition(
         self, reference: Tensor, elevation: float, prompts: Prompts | None = None, on_event: OnEvent = ignore
     ) -> Condition:
         """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame."""
+        self._graphs.on_event = on_event
         signed = self.encode(reference[None].to(self.device))
         encoded = self.network.encode(signed, torch.tensor([float(elevation)]))
         caption = "" if prompts is None else prompts.text
@@ -72,6 +75,7 @@ class EmbeddedPrior:
         Raises:
             UserError: it knows none of the words.
         """
+        self._graphs.on_event = on_event
         numbers = self.vocabulary.numbers([prompts.text]).to(self.device)
         if not bool(numbers.any()):
             raise UserError(
@@ -97,7 +101,8 @@ class EmbeddedPrior:
         return (clean * 0.5 + 0.5).clamp(0, 1)
 
     def release(self) -> None:
-        """Nothing is kept of a job."""
+        """Let go what a job leaves: the graphs of its calls."""
+        self._graphs.release()
 
     @torch.no_grad()
     def predict(
@@ -129,11 +134,15 @@ class EmbeddedPrior:
         caption, t = condition.caption.expand(batch, -1), onto(t, self.device)
         told = self.network.tell(condition.encoded, owner, azimuth, elevation, keep, caption, given, azimuth)
         if not null:
-            return (self.network.denoise(noisy, t, told),)
+            return (self._graphs.run(self._denoise, noisy, t, *vars(told).values()),)
         both = Told(**{k: torch.cat([v, v]) for k, v in vars(told).items()})
         zero = torch.zeros_like(keep)
         both = replace(both, keep=torch.cat([keep, zero]), keep_caption=torch.cat([given, zero]))
-        return self.network.denoise(torch.cat([noisy, noisy]), torch.cat([t, t]), both).chunk(2)
+        noisy, t = torch.cat([noisy, noisy]), torch.cat([t, t])
+        return self._graphs.run(self._denoise, noisy, t, *vars(both).values()).chunk(2)
+
+    def _denoise(self, noisy: Tensor, t: Tensor, *told: Tensor) -> Tensor:
+        return self.network.denoise(noisy, t, Told(*told))
 
 
 def save_weights(prior: EmbeddedPrior, path: Path, notes: dict[str, str] | None = None) -> None:
