@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import constant
 from gaussmith.camera import Camera
 from gaussmith.render._rows import put, take
-from gaussmith.render.mesh import Fragments
+from gaussmith.render.mesh import NEAR, Fragments
 from gaussmith.render.mesh_gradients import at_pixels, cross, edge_vectors, homogeneous
 
-REACH = 8
-"""Faces followed from a pixel to its neighbour: enough for meshes whose edges are an eighth of a pixel."""
+REACH = 32
+"""Faces followed from a pixel to its neighbour. They crowd where the surface turns away from the camera."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +85,35 @@ class _Pairs:
         return _Pairs(self.near[which], self.far[which], self.face[which], self.entry[which])
 
 
-def _candidates(fragments: Fragments, silhouettes: Tensor, shape: Topology) -> _Pairs:
-    """Pairs of pixels with different faces, where the nearer one's face is within `REACH` of a silhouette."""
-    close = silhouettes.any(dim=-1)
-    for _ in range(REACH - 1):
-        close = close | (close[:, shape.neighbour // 3] & (shape.neighbour >= 0)).any(dim=-1)
+def _near_outlines(points: Tensor, faces: Tensor, silhouettes: Tensor, height: int, width: int) -> Tensor:
+    """[B,H,W] whether a pixel lies in a box around a silhouette's edge, grown so that none of its neighbours across the
+    edge is left out. Boxes are summed as differences, so that their size costs nothing."""
+    view, face, i = torch.nonzero(silhouettes, as_tuple=True)
+    ends = torch.stack([points[view, faces[face, (i + k) % 3]] for k in (1, 2)])
+    visible = (ends[..., 2:] >= NEAR).all(dim=0)
+    flat = ends[..., :2] / ends[..., 2:]
+    size = constant((float(width), float(height)), points)
+    low = torch.where(visible, flat.amin(dim=0).floor() - 2, 0).clamp_min(0).minimum(size).long()
+    high = torch.where(visible, flat.amax(dim=0).ceil() + 2, size).clamp_min(0).minimum(size).long()
+    steps = torch.zeros(len(points), height + 1, width + 1, dtype=torch.int32, device=points.device)
+    one = steps.new_ones(())
+    for x, y, step in ((low, low, one), (high, low, -one), (low, high, -one), (high, high, one)):
+        steps.index_put_((view, y[:, 1], x[:, 0]), step, accumulate=True)
+    return steps.cumsum(dim=1).cumsum(dim=2)[:, :height, :width] > 0
+
+
+def _candidates(fragments: Fragments, near_outlines: Tensor) -> _Pairs:
+    """Pairs of pixels with different faces near outlines."""
     face = fragments.face
     index = torch.arange(face.numel(), device=face.device).reshape(face.shape)
-    beside = torch.nonzero(face[:, :, :-1] != face[:, :, 1:], as_tuple=True)
-    below = torch.nonzero(face[:, :-1] != face[:, 1:], as_tuple=True)
-    first = torch.cat([index[beside], index[below]])
-    second = torch.cat([index[:, :, 1:][beside], index[:, 1:][below]])
+    across = torch.nonzero((face[:, :, :-1] != face[:, :, 1:]) & near_outlines[:, :, :-1], as_tuple=True)
+    down = torch.nonzero((face[:, :-1] != face[:, 1:]) & near_outlines[:, :-1], as_tuple=True)
+    first = torch.cat([index[across], index[down]])
+    second = torch.cat([index[:, :, 1:][across], index[:, 1:][down]])
     flat, depth = face.flatten(), fragments.depth.detach().flatten()
     swap = (flat[first] < 0) | ((flat[second] >= 0) & (depth[second] < depth[first]))
     near, far = torch.where(swap, second, first), torch.where(swap, first, second)
-    pairs = _Pairs(near, far, flat[near], torch.full_like(near, -1))
-    return pairs.select(close[near // face[0].numel(), pairs.face])
+    return _Pairs(near, far, flat[near], torch.full_like(near, -1))
 
 
 def _centres(pixels: Tensor, fragments: Fragments) -> tuple[Tensor, Tensor]:
@@ -129,9 +143,11 @@ def _crossings(
     """Pairs [S] of adjacent pixels with a silhouette between them: near, far, and the ends of its edge, as indices of
     flat pixels and of flat points [B*V]."""
     silhouettes = _silhouettes(points, faces, shape)
-    pairs, found, seen = _candidates(fragments, silhouettes, shape), [], fragments.face.flatten()
-    for _ in range(REACH):
-        view = pairs.near // fragments.face[0].numel()
+    (_, height, width), seen = fragments.face.shape, fragments.face.flatten()
+    pairs = _candidates(fragments, _near_outlines(points, faces, silhouettes, height, width))
+    found: list[Tensor] = []
+    while len(found) < REACH and (len(pairs.near) or not found):
+        view = pairs.near // (height * width)
         corner = faces[pairs.face] + points.shape[1] * view[:, None]
         edge, counts = _way_out(points.flatten(0, 1)[corner], pairs, fragments)
         out, edge = edge >= 0, edge.clamp_min(0)
@@ -160,7 +176,7 @@ def antialias(
     faces on one side of them in the picture are silhouettes, so faces that meet must share vertices. Of two surfaces
     the nearer one is taken to end where they meet; where faces pass through each other nothing is blended. Beside the
     picture, memory is taken for the pixels near silhouettes only. The results and the gradients have the same bits
-    every time. A GPU is waited for, once for each of `REACH` steps.
+    every time. A GPU is waited for at each face that is followed, at most `REACH` times.
 
     Args:
         colour: [B,H,W,C] of one sample a pixel, float32 or float64.
