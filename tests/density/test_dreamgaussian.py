@@ -97,6 +97,13 @@ def test_non_finite_gaussians_are_mended_or_removed_and_their_statistics_go_with
     assert bool(done.gaussians.finite().all())
 
 
+def test_an_opaque_gaussian_at_its_bound_keeps_its_row():
+    gaussians = gaussians_of([SMALL] * 2, [0.5] * 2)
+    gaussians.opacity_logits[1] = 15.5
+    done = densify_and_prune(gaussians, Statistics.zeros(gaussians), _generator(), CONFIG)
+    assert done.source.tolist() == [0, 1] and done.mended == 0 and float(done.gaussians.opacity_logits[1]) == 15
+
+
 def test_pruning_never_deletes_everything():
     gaussians = gaussians_of([SMALL] * 50, [0.001 + 0.0001 * i for i in range(50)])
     config = replace(CONFIG, min_count=10)

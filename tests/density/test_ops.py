@@ -132,7 +132,8 @@ def test_repair_bounds_scales_logits_and_zero_quaternions():
     before.quats[1] = 0
     before.opacity_logits[2] = 80
     fixed = repair(before)
-    assert fixed.mended == 3 and fixed.source.tolist() == [-1, -1, -1, 3]
+    # What was healthy but for its bounds keeps its row, and with it the optimiser's state.
+    assert fixed.mended == 1 and fixed.source.tolist() == [0, -1, 2, 3]
     torch.testing.assert_close(fixed.gaussians.scales[0], torch.tensor([MAX_SCALE, MIN_SCALE, 1.0]))
     assert fixed.gaussians.quats[1].tolist() == [1, 0, 0, 0]
     assert float(fixed.gaussians.opacity_logits[2]) == 15

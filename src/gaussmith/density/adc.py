@@ -20,7 +20,6 @@ from torch.nn.functional import pad
 from gaussmith.density.base import Change
 from gaussmith.density.ops import (
     USUAL_EXTENT,
-    bounded,
     clone,
     follow,
     near,
@@ -222,7 +221,7 @@ class ADC:
         """Mend the set; drop what is faint, at a camera or too large."""
         config, unit = self.config, self.extent / USUAL_EXTENT
         placed = work.gaussians.means.detach().isfinite().all(dim=1)
-        fixed = repair(bounded(work.gaussians, unit), unit)
+        fixed = repair(work.gaussians, unit)
         work.gaussians, work.source, work.seen = fixed.gaussians, fixed.source, work.seen.select(placed)
         faint = fixed.gaussians.opacities < config.min_opacity
         large = self._large(work)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gaussmith.density.base import Change
-from gaussmith.density.ops import USUAL_EXTENT, bounded, follow, near, normal, repair, sample, trim
+from gaussmith.density.ops import USUAL_EXTENT, follow, near, normal, repair, sample, trim
 from gaussmith.density.timing import timing
 from gaussmith.gaussians import Gaussians, concat, logit
 from gaussmith.rotation import quat_rotate
@@ -127,7 +127,7 @@ class MCMC:
 
     def _moved(self, gaussians: Gaussians, generator: torch.Generator) -> tuple[Gaussians, Tensor, dict[str, int]]:
         """Section 3.3: the dead relocated to live ones, and some more live ones divided, up to `max_count`."""
-        config, fixed = self.config, repair(bounded(gaussians, self._unit), self._unit)
+        config, fixed = self.config, repair(gaussians, self._unit)
         current, source = fixed.gaussians, fixed.source
         dead = current.opacities <= config.dead_opacity
         if self.cameras is not None:

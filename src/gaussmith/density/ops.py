@@ -158,8 +158,7 @@ def screen_gradient(
 def bounded(gaussians: Gaussians, unit: float = 1.0) -> Gaussians:
     """Finite scales and opacities within the bounds of `repair`.
 
-    Long training takes many a thin or opaque Gaussian there in good health: brought back first, it need not be mended,
-    and its optimiser state stays.
+    Long training takes many a thin or opaque Gaussian there in good health: it is brought back, not mended.
     """
 
     def within(values: Tensor, least: float, most: float) -> Tensor:
@@ -175,11 +174,11 @@ def repair(gaussians: Gaussians, unit: float = 1.0) -> Repaired:
     """Make every parameter finite and usable, and say how many Gaussians that took.
 
     A Gaussian with a non-finite centre is removed: there is no telling where it was. Any other non-finite parameter is
-    reset to that of a small, faint, unrotated, grey Gaussian; scales are brought within [MIN_SCALE, MAX_SCALE] times
-    `unit` (world units), opacity logits within +-15, zero quaternions to the identity. A mended row is new to the
-    optimiser (source -1), whose state for it is as bad as the row was.
+    reset to that of a small, faint, unrotated, grey Gaussian, a zero quaternion to the identity; such a row is mended,
+    and new to the optimiser (source -1), whose state for it is as bad as the row was. Finite scales are brought within
+    [MIN_SCALE, MAX_SCALE] times `unit` (world units), opacity logits within +-15: a healthy row keeps its source.
     """
-    old = gaussians.detach()
+    old = bounded(gaussians, unit)
     source = _rows(old)
     placed = old.means.isfinite().all(dim=1)
     old, source = old.select(placed), source[placed]
@@ -187,8 +186,7 @@ def repair(gaussians: Gaussians, unit: float = 1.0) -> Repaired:
     good = old.log_scales.isfinite().all(dim=1)
     typical = old.log_scales[good].median() if bool(good.any()) else math.log(0.01 * unit)
     log_scales = torch.where(old.log_scales.isfinite(), old.log_scales, typical)
-    log_scales = log_scales.clamp(math.log(MIN_SCALE * unit), math.log(MAX_SCALE * unit))
-    logits = torch.where(old.opacity_logits.isfinite(), old.opacity_logits, logit(0.1)).clamp(-_MAX_LOGIT, _MAX_LOGIT)
+    logits = torch.where(old.opacity_logits.isfinite(), old.opacity_logits, logit(0.1))
     length = old.quats.norm(dim=1, keepdim=True)
     turned = length.isfinite() & (length > 1e-12)
     quats = torch.where(turned, old.quats, constant((1.0, 0.0, 0.0, 0.0), old.quats))
