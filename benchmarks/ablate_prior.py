@@ -24,6 +24,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ class Pasted(PriorNetwork):
         rest = channels.new_zeros(len(small), self.config.volume_channels - 4, 32, 32)
         return replace(found, volume=torch.cat([channels, rest], dim=1))
 
-    def draft(self, encoded: Encoded, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
+    def draft(self, encoded: Encoded, owner: Tensor, *view: Any) -> Tensor:
         return encoded.volume[owner]
 
 

@@ -108,7 +108,18 @@ def test_fewer_procedural_objects_leave_no_old_views(objects, tmp_path):
 def test_a_start_of_other_sizes_is_taken_as_far_as_it_fits(objects, tmp_path):
     wide = replace(TINY, embedding=48)
     save_weights(EmbeddedPrior(recipe.initial_network(wide, seed=3)), tmp_path / "wide.safetensors")
-    options = ("--procedural", "0", "--samples", "4", "--start", str(tmp_path / "wide.safetensors"), "--rate", "0")
+    options = (
+        "--procedural",
+        "0",
+        "--samples",
+        "4",
+        "--start",
+        str(tmp_path / "wide.safetensors"),
+        "--rate",
+        "0",
+        "--matrix-rate",
+        "0",
+    )
     assert train(objects, tmp_path / "out", *options) == 0
     made = load_weights(tmp_path / "out" / "weights.safetensors", precision="float32").network
     began = load_weights(tmp_path / "wide.safetensors", precision="float32").network

@@ -23,8 +23,9 @@ TINY = NetworkConfig(
     volume_channels=6, volume_depth=6, ray_steps=8, embedding=32,
 )  # fmt: skip
 CONFIG = Config(
-    samples=64, references=4, targets=2, warmup=2, draft_share=0.25, evaluate_every=8, gate_objects=6, save_every=4
-)
+    samples=64, references=4, targets=2, warmup=2, draft_share=0.25, draft_targets=2, evaluate_every=8, gate_objects=6,
+    save_every=4,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_the_start_is_the_best_until_it_is_beaten(shards, tmp_path):
     train(shards, tmp_path / "first", config=short)
     first = tmp_path / "first" / "weights.safetensors"
     # A rate that ruins the network: nothing after the start can be the best.
-    train(shards, tmp_path / "second", config=replace(short, rate=3.0, warmup=1), start=first)
+    train(shards, tmp_path / "second", config=replace(short, rate=3.0, matrix_rate=3.0, warmup=1), start=first)
     log = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
     assert [r["best"] for r in log if r["kind"] == "gates"] == [True, False]
     assert log[0]["began_from"].startswith("weights.safetensors (sha256 ")
@@ -145,7 +146,7 @@ def test_captions_lose_their_colours_with_the_picture(shards):
 def test_begins_from_weights_that_know_no_words(shards, tmp_path):
     old = EmbeddedPrior(initial_network(TINY, seed=5))
     save_weights(old, tmp_path / "old.safetensors")
-    short = replace(CONFIG, samples=8, rate=0.0)
+    short = replace(CONFIG, samples=8, rate=0.0, matrix_rate=0.0)
     new = load_weights(
         train(shards, tmp_path / "out", config=short, start=tmp_path / "old.safetensors"), precision="float32"
     )
@@ -159,7 +160,7 @@ def test_words_keep_their_meaning_in_another_vocabulary(shards, tmp_path):
     words = Vocabulary(("anvil", "plate", "red", "zebra"))
     old = EmbeddedPrior(initial_network(replace(TINY, vocabulary=len(words)), seed=5), words)
     save_weights(old, tmp_path / "old.safetensors")
-    short = replace(CONFIG, samples=8, rate=0.0)
+    short = replace(CONFIG, samples=8, rate=0.0, matrix_rate=0.0)
     new = load_weights(
         train(shards, tmp_path / "out", config=short, start=tmp_path / "old.safetensors"), precision="float32"
     )
@@ -176,3 +177,25 @@ def test_without_procedural_objects(shards, tmp_path):
         shutil.copytree(shards / part, tmp_path / "real" / part)
     weights = load_weights(train(tmp_path / "real", tmp_path / "out", config=replace(CONFIG, samples=16)))
     assert len(weights.vocabulary) == 3
+
+
+def test_the_draft_phase_counts_its_own_samples():
+    config = Config(samples=1000, references=4, targets=2, draft_share=0.5, draft_targets=8)
+    assert config.draft_steps == 16
+    assert config.samples_by(16) == 512
+    assert config.steps == 16 + 61  # 488 samples, 8 a step
+    assert 1000 <= config.samples_by(config.steps) < 1008
+    assert [config.samples_by(n) for n in (0, 1, 17)] == [0, 32, 520]
+    assert replace(config, draft_share=1.0).samples_by(replace(config, draft_share=1.0).steps) >= 992
+
+
+def test_a_draft_along_some_rays_is_a_part_of_the_draft():
+    network = initial_network(TINY, seed=1)
+    reference = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        encoded = network.encode(reference, torch.tensor([10.0]))
+        view = (torch.zeros(2, dtype=torch.int64), torch.tensor([30.0, -90.0]), torch.tensor([0.0, 20.0]))
+        whole = network.draft(encoded, *view)
+        part = network.draft(encoded, *view, (slice(1, None, 2), slice(0, None, 4)))
+    assert part.shape == (2, TINY.volume_channels, 16, 8)
+    assert torch.equal(part, whole[:, :, 1::2, ::4])

@@ -4,10 +4,10 @@
         draw references and, for each, target views of the same object
         encode the references into volumes; render the drafts from the targets' cameras
         noise the targets; predict v from picture, picture and caption, caption alone, or nothing
-        loss = v error + draft error;  AdamW on float32 masters;  exponential moving average
+        loss = v error + draft error;  Muon and AdamW on float32 masters;  exponential moving average
 
-The first `draft_share` of the samples train the encoder by the draft alone: it is the quarter of the work that
-carries the geometry.
+The first `draft_share` of the samples train the encoder by the draft alone, seen along a part of its rays: it is the
+tenth of the work that carries the geometry.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary, collect
 from gaussmith.synth.captions import without_colours
 from gaussmith.synth.views import Views, load_views
+from gaussmith.train.muon import Muon
 from gaussmith.train.prior_log import TrainingLog
 from gaussmith.train.prior_report import PriorReport
 
@@ -45,12 +46,15 @@ class Config:
     Attributes:
         samples: target views to train on in all (the schedule's length).
         references, targets: references a step, and targets for each.
-        rate: peak learning rate; warm-up over `warmup` steps, linear cool-down over the last `cooldown` share.
+        rate: peak learning rate of AdamW, which moves the first and last layers and everything that is no matrix;
+            warm-up over `warmup` steps, linear cool-down over the last `cooldown` share of the steps.
+        matrix_rate: that of Muon, which moves the matrices and convolutions between; warmed and cooled alike.
         drop: share of samples without condition, for classifier-free guidance (Ho & Salimans 2022 use 0.1-0.2).
         text_share: share of samples with the caption alone. captioned: share of those with the picture that get the
             caption too.
         procedural_share: share of the references drawn from the procedural objects, where there are any.
-        draft_share: share of the samples that train the encoder's draft alone.
+        draft_share: share of the samples that train the encoder's draft alone; `draft_targets` then are the targets for
+            each reference, and every `draft_stride`-th row and column of rays is looked along.
         draft_weight: weight of the draft's error beside the v error.
         clip: largest gradient norm. ema: decay of the moving average.
         evaluate_every: steps between gates; gate_objects: held-out objects that they are measured on, two views of
@@ -60,14 +64,17 @@ class Config:
     samples: int = 400_000
     references: int = 8
     targets: int = 4
-    rate: float = 6e-4
+    rate: float = 2e-4
+    matrix_rate: float = 1.5e-3
     warmup: int = 100
     cooldown: float = 0.3
     drop: float = 0.1
     text_share: float = 0.2
     captioned: float = 0.3
     procedural_share: float = 0.4
-    draft_share: float = 0.25
+    draft_share: float = 0.5
+    draft_targets: int = 8
+    draft_stride: int = 2
     draft_weight: float = 1.0
     clip: float = 1.0
     ema: float = 0.998
@@ -75,6 +82,22 @@ class Config:
     evaluate_every: int = 500
     gate_objects: int = 48
     save_every: int = 200
+
+    @property
+    def draft_steps(self) -> int:
+        """Steps that train the draft alone."""
+        return round(self.samples * self.draft_share / (self.references * self.draft_targets))
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        rest = max(0, self.samples - self.samples_by(self.draft_steps))
+        return self.draft_steps + math.ceil(rest / (self.references * self.targets))
+
+    def samples_by(self, step: int) -> int:
+        """Target views seen in the first `step` steps."""
+        drafts = min(step, self.draft_steps)
+        return self.references * (drafts * self.draft_targets + (step - drafts) * self.targets)
 
 
 def run(
@@ -114,9 +137,9 @@ def run(
         state.begin(start)
     # References are drawn from these, each with its share.
     worlds = [(train, 1.0)] if made is None else [(train, 1 - config.procedural_share), (made, config.procedural_share)]
-    steps = math.ceil(config.samples / (config.references * config.targets))
+    steps = config.steps
     parts = {"train": train, "validation": held_out, **({} if made is None else {"procedural": made})}
-    log = TrainingLog(out / "log.jsonl", config.references * config.targets, state.step)
+    log = TrainingLog(out / "log.jsonl", config.samples_by, state.step)
     log.run(state.step, device, _name(start) if start is not None and not resume else "")
     report = PriorReport(out, log, parts, asdict(config), on_event)
     domain = _domain(worlds, held_out, config.seed)
@@ -133,8 +156,7 @@ def run(
     if start is not None and state.step == 0:
         look()  # what is not better than the start is not the best
     while state.step < steps:
-        progress = state.step / steps
-        losses = _train_step(state, config, worlds, progress, steps)
+        losses = _train_step(state, config, worlds)
         state.step += 1
         on_event(Step("train prior", state.step, losses))
         log.losses(state.step, losses)
@@ -186,11 +208,16 @@ class _State:
         self.masters = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.average = {name: p.clone() for name, p in self.masters.items()}
         self.model = model.bfloat16()
-        leaves = [p.requires_grad_() for p in self.masters.values()]
-        self.optimizer = torch.optim.AdamW(leaves, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.hidden = {name: p for name, p in self.masters.items() if _is_hidden(name, p)}
+        self.others = {name: p.requires_grad_() for name, p in self.masters.items() if name not in self.hidden}
+        self.muon = Muon()
+        self.optimizer = torch.optim.AdamW(
+            list(self.others.values()), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
 
-    def apply(self, rate: float) -> float:
-        """One clipped AdamW step from the bf16 network's gradients; returns the gradient norm."""
+    def apply(self) -> float:
+        """One clipped step from the bf16 network's gradients; returns the gradient norm."""
+        share = _rate_share(self.config, self.step)
         masters = list(self.masters.values())
         for master, p in zip(masters, self.model.parameters()):
             master.grad = torch.zeros_like(master) if p.grad is None else p.grad.float()
@@ -198,8 +225,9 @@ class _State:
         norm = float(torch.nn.utils.clip_grad_norm_(masters, self.config.clip))
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = share * self.config.rate
             self.optimizer.step()
+            self.muon.step(self.hidden, share * self.config.matrix_rate)
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.values()), masters, 1 - decay)
@@ -214,9 +242,11 @@ class _State:
     def save(self, path: Path) -> None:
         tensors: dict[str, Tensor] = {}
         for name, master in self.masters.items():
-            moments = self.optimizer.state.get(master, {})
             tensors |= {f"master.{name}": master.detach(), f"average.{name}": self.average[name]}
+        for name, master in self.others.items():
+            moments = self.optimizer.state.get(master, {})
             tensors |= {f"{k}.{name}": moments[k] for k in ("exp_avg", "exp_avg_sq") if k in moments}
+        tensors |= {f"mean.{name}": mean for name, mean in self.muon.means.items()}
         metadata = {
             "step": str(self.step),
             "network": json.dumps(asdict(self.model.config)),
@@ -248,16 +278,29 @@ class _State:
         tensors = load_file(path)
         self.step = int(metadata["step"])
         with torch.no_grad():
-            for i, (name, master) in enumerate(self.masters.items()):
+            for name, master in self.masters.items():
                 master.copy_(tensors[f"master.{name}"])
                 self.average[name].copy_(tensors[f"average.{name}"])
-                self.optimizer.state[list(self.masters.values())[i]] = {
+            # In the master's own memory order: the fused step walks all of them as flat arrays.
+            for name, master in self.others.items():
+                self.optimizer.state[master] = {
                     "step": torch.tensor(float(self.step)),
-                    # In the master's own memory order: the fused step walks all of them as flat arrays.
-                    "exp_avg": torch.empty_like(master).copy_(tensors[f"exp_avg.{name}"]),
-                    "exp_avg_sq": torch.empty_like(master).copy_(tensors[f"exp_avg_sq.{name}"]),
+                    **{k: torch.empty_like(master).copy_(tensors[f"{k}.{name}"]) for k in ("exp_avg", "exp_avg_sq")},
                 }
+            self.muon.means = {
+                name: torch.empty_like(master).copy_(tensors[f"mean.{name}"])
+                for name, master in self.hidden.items()
+                if f"mean.{name}" in tensors
+            }
             torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
+
+
+# The layers that meet pictures, angles or words: not the hidden ones that Muon is for.
+_EDGES = ("encoder_in", "encoder_pose", "denoiser_in", "denoiser_out", "words", "position")
+
+
+def _is_hidden(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim >= 2 and not any(edge in name for edge in _EDGES)
 
 
 def _saved_words(path: Path) -> Vocabulary:
@@ -282,31 +325,34 @@ def initial_network(config: NetworkConfig, seed: int, kind: type[PriorNetwork] =
     return network
 
 
-def _rate(config: Config, step: int, steps: int) -> float:
+def _rate_share(config: Config, step: int) -> float:
+    """Of the peak rates: warming up, then all, then cooling down."""
     warm = min(1.0, (step + 1) / config.warmup)
-    cool = min(1.0, (steps - step) / max(1.0, config.cooldown * steps))
-    return config.rate * warm * cool
+    cool = min(1.0, (config.steps - step) / max(1.0, config.cooldown * config.steps))
+    return warm * cool
 
 
-def _train_step(
-    state: _State, config: Config, worlds: list[tuple[Views, float]], progress: float, steps: int
-) -> dict[str, float]:
+def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]) -> dict[str, float]:
     # A generator a step: what a step sees depends on its number alone, so a resumed run draws the same batches.
     random = np.random.default_rng([config.seed, state.step])
+    drafting = state.step < config.draft_steps
+    targets = config.draft_targets if drafting else config.targets
     counts = random.multinomial(config.references, [share for _, share in worlds])
-    drawn = [draw_batch(views, int(n), config.targets, random) for (views, _), n in zip(worlds, counts) if n]
+    drawn = [draw_batch(views, int(n), targets, random) for (views, _), n in zip(worlds, counts) if n]
     device = next(iter(state.masters.values())).device
     batch = _join(drawn, state.vocabulary, device)
     model = state.model
     encoded = model.encode(batch.references, batch.reference_elevation)
-    draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
-    small = F.avg_pool2d(batch.targets, 2) * 0.5 + 0.5
+    stride = config.draft_stride if drafting else 1
+    rows, columns = (slice(int(first), None, stride) for first in random.integers(0, stride, 2))
+    draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation, (rows, columns))
+    small = (F.avg_pool2d(batch.targets, 2) * 0.5 + 0.5)[..., rows, columns]
     # Channel 0 of the draft is alpha; pictures hold it last.
     draft_rgba = torch.cat([draft[:, 1:4], draft[:, :1]], dim=1)
     draft_loss = (draft_rgba - small).abs().mean() + (draft_rgba - small).square().mean()
     loss = config.draft_weight * draft_loss
     values = {"draft": draft_loss.item()}
-    if progress >= config.draft_share:
+    if not drafting:
         count = len(batch.owner)
         # Two thirds of the density at high noise (p(t) = 2t): distillation starts and decides there.
         t = torch.from_numpy(np.sqrt(random.random(count)).astype(np.float32)).to(device)
@@ -322,7 +368,7 @@ def _train_step(
         loss = loss + v_loss
         values["v"] = v_loss.item()
     loss.backward()
-    norm = state.apply(_rate(config, state.step, steps))
+    norm = state.apply()
     return {"loss": loss.item(), **values, "norm": norm}
 
 

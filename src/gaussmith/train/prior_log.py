@@ -12,6 +12,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,17 @@ CHOSEN_BY = "sample_psnr"
 class TrainingLog:
     """The records of a training, those of earlier runs among them."""
 
-    def __init__(self, path: Path, samples_a_step: int, step: int = 0) -> None:
+    def __init__(self, path: Path, samples_by: Callable[[int], int], step: int = 0) -> None:
         """Begin anew at step 0; else go on from what was written by `step`: later lines were of steps that are lost.
+
+        Args:
+            samples_by: how many samples are seen by a step.
 
         Raises:
             UserError: there is a file that is no such log, or the place cannot be written.
         """
-        self.path, self.samples_a_step = path, samples_a_step
-        self.records = [r for r in _read(path, samples_a_step) if r["step"] <= step] if step else []
+        self.path, self.samples_by = path, samples_by
+        self.records = [r for r in _read(path, samples_by) if r["step"] <= step] if step else []
         self._before, self._started = max((r["seconds"] for r in self.records), default=0.0), time.monotonic()
         self._losses: list[dict[str, float]] = []
         write_bytes(path, "".join(json.dumps(r) + "\n" for r in self.records).encode())
@@ -77,7 +81,7 @@ class TrainingLog:
         self._add("loss", step, {name: sum(column) / len(column) for name, column in columns.items()})
 
     def _add(self, kind: str, step: int, values: Record) -> None:
-        place = {"kind": kind, "step": step, "samples": step * self.samples_a_step, "seconds": round(self.seconds, 1)}
+        place = {"kind": kind, "step": step, "samples": self.samples_by(step), "seconds": round(self.seconds, 1)}
         self.records.append({**place, **values})
         with self.path.open("a") as file:
             file.write(json.dumps(self.records[-1]) + "\n")
@@ -90,12 +94,12 @@ def device_name(device: str) -> str:
     return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
 
 
-def _read(path: Path, samples_a_step: int) -> list[Record]:
+def _read(path: Path, samples_by: Callable[[int], int]) -> list[Record]:
     if not path.exists():
         return []
     try:
         records = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         # Lines of earlier versions were all gates.
-        return [{"kind": "gates", "samples": r["step"] * samples_a_step, "seconds": 0.0, **r} for r in records]
+        return [{"kind": "gates", "samples": samples_by(r["step"]), "seconds": 0.0, **r} for r in records]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not the log of a training; choose another output folder") from error

@@ -254,15 +254,23 @@ class PriorNetwork(nn.Module):
         tokens = self.tokens_out(coarse.flatten(2).transpose(1, 2))
         return Encoded(volume.permute(0, 1, 3, 4, 2).contiguous(), tokens, elevation)
 
-    def draft(self, encoded: Encoded, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
+    def draft(
+        self,
+        encoded: Encoded,
+        owner: Tensor,
+        azimuth: Tensor,
+        elevation: Tensor,
+        rays: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> Tensor:
         """[B,C,32,32] float32: the volumes seen from the target cameras; channels (alpha, premultiplied rgb, features).
 
         Args:
             owner: [B] int64 index of each target's reference. azimuth (relative), elevation: [B] degrees.
+            rays: rows and columns of the picture that are looked along; the result has only these.
         """
         coordinates = frustum_coordinates(
             azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), 32, self.config.ray_steps
-        )
+        )[:, rays[0], rays[1]]
         device = encoded.volume.device
         return render_volume(encoded.volume, onto(coordinates, device), onto(owner, device)).permute(0, 3, 1, 2)
 
