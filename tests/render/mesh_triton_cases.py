@@ -97,7 +97,7 @@ def test_one_face_covers_the_screen_and_hides_the_rest() -> None:
     assert (found.face == 6).all()
 
 
-@pytest.mark.parametrize("centre", [(8.0, 8.0), (8.5, 8.5), (7.3, 9.1)])
+@pytest.mark.parametrize("centre", [(8.5, 8.5), (7.3, 9.1)])
 def test_every_pixel_centre_belongs_to_exactly_one_face(centre: tuple[float, float]) -> None:
     """Vertices and edges on pixel centres: (8.5, 8.5) puts the hub and whole diagonals and axes exactly on them."""
     rim = [(0.5, 0.5), (8.5, 0.5), (16.5, 0.5), (16.5, 8.5), (16.5, 16.5), (8.5, 16.5), (0.5, 16.5), (0.5, 8.5)]
@@ -129,7 +129,7 @@ def test_views_drawn_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("side", "channels"), [(1, 1), (2, 3), (3, 5)])
+@pytest.mark.parametrize(("side", "channels"), [(1, 1), (2, 3), (3, 11)])
 def test_interpolation_and_its_gradients(side: int, channels: int, dtype: torch.dtype) -> None:
     vertices, faces = soup(15)
     fragments = rasterize_mesh(vertices, faces, two_cameras(20, 13), backend="numba")
@@ -228,7 +228,7 @@ any_float = st.floats(allow_nan=False, allow_infinity=False, width=32)
 some_float = st.one_of(any_float, st.floats(-4, 4, width=32))
 
 
-@settings(max_examples=6 if DEVICE == "cpu" else 200, deadline=None)
+@settings(max_examples=4 if DEVICE == "cpu" else 200, deadline=None)
 @given(st.lists(st.lists(some_float, min_size=9, max_size=9), min_size=4, max_size=8))
 def test_finite_input_gives_what_the_cpu_gives(rows: list[list[float]]) -> None:
     vertices = torch.tensor(rows, dtype=torch.float32).reshape(-1, 3)

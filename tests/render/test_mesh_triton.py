@@ -3,7 +3,9 @@ their own; as `test_splat_triton.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ import torch
 
 from gaussmith import accelerator
 from gaussmith.camera import orbit
+from gaussmith.events import UserError
 from gaussmith.render import _mesh_cpu, mesh
 
 CASES = Path(__file__).with_name("mesh_triton_cases.py")
 needs_triton = pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed: pip install triton")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+FACE = torch.tensor([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([[0, 1, 2]])
 
 
 @needs_triton
@@ -26,102 +30,80 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
     "environment",
     [pytest.param({"TRITON_INTERPRET": "1"}, id="interpreter"), pytest.param({}, id="cuda", marks=needs_gpu)],
 )
-def test_cases(in_a_process: Callable[..., Any], environment: dict[str, str]) -> None:
-    done = in_a_process(
-        "-m", "pytest", str(CASES), "-x", "-p", "no:cacheprovider", "-o", "markers=shipped: kernel sizes as shipped",
-        **environment,
-    )  # fmt: skip
+def test_cases(environment: dict[str, str]) -> None:
+    inherited = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    command = ["-m", "pytest", str(CASES), "-x", "-p", "no:cacheprovider", "-o", "markers=shipped: sizes as shipped"]
+    done = subprocess.run(
+        [sys.executable, *command], env=inherited | environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
 
 
-COMPILE = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from gaussmith.render import _mesh_triton, _mesh_triton_draw, _mesh_triton_shade
-
-LONG = {"faces", "tile_start", "entries", "face"}
-DOUBLE = {"projections", "near", "rows", "rays", "scale"}
-NUMBER = {"width", "height", "views", "fine_width", "fine_height", "side", "columns"}
-
-def make(kernel, options, numbers=(), kinds={}, **constants):
-    def kind(name):
-        if name in constants:
-            return "constexpr"
-        if name in kinds:
-            return kinds[name]
-        if name in NUMBER or name in numbers:
-            return "i32"
-        return "*i64" if name in LONG else "*fp64" if name in DOUBLE else "*fp32"
-    source = ASTSource(kernel, {name: kind(name) for name in kernel.arg_names}, constants)
-    options = options | {"enable_fp_fusion": False}
-    code = triton.compile(source, target=GPUTarget("cuda", 80, 32), options=options).asm
-    assert len(code["cubin"]) > 1000, kernel
-    assert "fma.rn.f64" not in code["ptx"], kernel
-    return code["ptx"]
-
-ints = {"boxes": "*i32"}
-make(_mesh_triton_draw.setup, {"num_warps": 2}, ["count"], ints, BLOCK=_mesh_triton.SETUP_BLOCK)
-tiles = {"TILE": _mesh_triton.TILE, "CHUNK": _mesh_triton.CHUNK}
-make(_mesh_triton_draw.draw, {"num_warps": 1}, ["count"], ints, **tiles)
-make(_mesh_triton_shade.geometry, {}, BLOCK=128)
-channels, sizes = {"CHANNELS": 3, "PADDED": 4, "BLOCK": 128}, ["rows"]
-for kind in ("*fp32", "*fp64"):
-    make(_mesh_triton_shade.interpolate, {}, kinds={"attributes": kind, "out": kind}, **channels)
-    samples = {"drawn": "*u8", "uv": kind}
-    make(_mesh_triton_shade.lookup, {}, sizes, samples | {"texture": kind, "out": kind}, **channels)
-    back = make(_mesh_triton_shade.lookup_backward, {}, sizes, samples | {"gradient": kind, "out": "*i64"}, **channels)
-    assert "add.u64" in back or "add.s64" in back
-"""
+TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
+TYPES = dict.fromkeys(["faces", "tile_start", "entries", "face"], "*i64") | {"boxes": "*i32", "drawn": "*u8"}
+TYPES |= dict.fromkeys(["projections", "near", "rays", "scale"], "*fp64")
+TYPES |= dict.fromkeys(["count", "width", "height", "views", "fine_width", "fine_height", "side", "columns"], "i32")
 
 
 @needs_triton
 @pytest.mark.timeout(900)
-def test_every_kernel_becomes_machine_code(in_a_process: Callable[..., Any], tmp_path: Path) -> None:
-    script = tmp_path / "compile.py"
-    script.write_text(COMPILE)
-    done = in_a_process(str(script), TRITON_CACHE_DIR=str(tmp_path / "cache"))
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_kernel_becomes_machine_code(name: str) -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from gaussmith.render import _mesh_triton, _mesh_triton_draw, _mesh_triton_shade
+
+    def make(kernel: Any, types: dict[str, str], warps: int = 4, **constants: int) -> Any:
+        types = TYPES | types | dict.fromkeys(constants, "constexpr")
+        source = ASTSource(kernel, {name: types.get(name, "*fp32") for name in kernel.arg_names}, constants)
+        options = {"num_warps": warps, "enable_fp_fusion": False}
+        made = triton.compile(source, target=GPUTarget(*TARGETS[name]), options=options).asm
+        assert len(made.get("cubin") or made["hsaco"]) > 1000, kernel
+        assert "fma.rn" not in made.get("ptx", ""), kernel  # neighbours would see different edges
+        return made
+
+    rows, table = {"rows": "*fp64"}, {"rows": "i32"}
+    make(_mesh_triton_draw.setup, rows, 2, BLOCK=_mesh_triton.SETUP_BLOCK)
+    make(_mesh_triton_draw.draw, rows, 1, TILE=_mesh_triton.TILE, CHUNK=_mesh_triton.CHUNK)
+    make(_mesh_triton_shade.geometry, {"count": "*fp32"}, BLOCK=_mesh_triton.BLOCK)
+    sizes = {"CHANNELS": 11, "PADDED": _mesh_triton.CHANNELS, "BLOCK": _mesh_triton.BLOCK}
+    for kind in ("*fp32", "*fp64") if name == "sm_80" else ("*fp32",):
+        make(_mesh_triton_shade.interpolate, {"attributes": kind, "barycentric": kind, "out": kind}, **sizes)
+        make(_mesh_triton_shade.lookup, table | {"texture": kind, "uv": kind, "out": kind}, **sizes)
+        backward = make(_mesh_triton_shade.lookup_backward, table | {"gradient": kind, "out": "*i64"}, **sizes)
+        assert "add.u64" in backward.get("ptx", "add.u64")  # whole numbers, whose sums have no order
 
 
 @pytest.mark.parametrize(("there", "module"), [(True, "_mesh_triton"), (False, "_mesh_cpu")])
 def test_auto_is_the_rule_of_the_splats(there: bool, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerator, "compiles", lambda device: there)
     if there and not find_spec("triton"):
         pytest.skip("triton is not installed")
+    monkeypatch.setattr(accelerator, "_triton", lambda: there)
     assert mesh._kernels("auto", torch.device("cuda")).__name__.endswith(module)
+    assert mesh._kernels("auto", torch.device("cpu")) is _mesh_cpu
     assert mesh._kernels("numba", torch.device("cuda")) is _mesh_cpu
 
 
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(ValueError, match="auto, numba or triton"):
-        mesh.rasterize_mesh(torch.rand(3, 3), torch.tensor([[0, 1, 2]]), orbit(0.0, 0.0, width=4), backend="cpu")
+        mesh.rasterize_mesh(*FACE, orbit(0.0, 0.0, width=4), backend="cpu")
 
 
-DRAW = """
-import sys
-{before}
-from gaussmith.camera import orbit
-from gaussmith.events import UserError
-from gaussmith.render.mesh import rasterize_mesh
-import torch
-face = torch.rand(3, 3), torch.tensor([[0, 1, 2]]), orbit(0.0, 0.0, width=8)
-rasterize_mesh(*face)
-assert "triton" not in sys.modules or sys.modules["triton"] is None
-try:
-    rasterize_mesh(*face, backend="triton")
-except UserError as error:
-    print(error)
-"""
+def test_without_triton_auto_draws_and_triton_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    for name in [m for m in sys.modules if m.startswith(("gaussmith.render._triton", "gaussmith.render._mesh_triton"))]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("_triton", "_mesh_triton"):
+        monkeypatch.delattr(f"gaussmith.render.{name}", raising=False)
+    camera = orbit(0.0, 0.0, width=8)
+    assert (mesh.rasterize_mesh(*FACE, camera).face == 0).any()
+    with pytest.raises(UserError, match="pip install triton"):
+        mesh.rasterize_mesh(*FACE, camera, backend="triton")
 
 
-@pytest.mark.parametrize(
-    ("before", "message"),
-    [
-        pytest.param("sys.modules['triton'] = None", "pip install triton", id="not installed"),
-        pytest.param("", "move the mesh there", id="tensors on the CPU", marks=needs_triton),
-    ],
-)
-def test_what_is_missing_is_one_sentence(in_a_process: Callable[..., Any], before: str, message: str) -> None:
-    done = in_a_process("-c", DRAW.format(before=before))
-    assert done.returncode == 0 and message in done.stdout, done.stdout + done.stderr
+@needs_triton
+def test_tensors_on_the_cpu_are_refused_in_one_sentence() -> None:
+    with pytest.raises(UserError, match="move the mesh there"):
+        mesh.rasterize_mesh(*FACE, orbit(0.0, 0.0, width=8), backend="triton")

@@ -28,8 +28,8 @@ TILE = 8
 """Side of a screen tile in samples: a face of a fine mesh spans a few of them, and each test beside it is float64."""
 CHUNK = 2
 """Entries per turn of a tile's loop: what one warp holds in registers without spilling."""
-SETUP_BLOCK, BLOCK = 64, 128
-"""Faces, pixels of a program."""
+SETUP_BLOCK, BLOCK, CHANNELS = 64, 256, 8
+"""Faces, pixels, and most channels of a program. Not fewer pixels than threads: Triton 3.7 fails on that for gfx942."""
 
 
 @contextmanager
@@ -106,12 +106,11 @@ def rasterize(
     return face, barycentric, depth
 
 
-def _blocks(pixels: int, channels: int) -> tuple[tuple[int], dict[str, Any]]:
+def _blocks(pixels: int, channels: int) -> tuple[tuple[int, int], dict[str, Any]]:
     """Grid and constants of a kernel over pixels and channels."""
-    padded = triton.next_power_of_2(channels)
-    block = max(1, BLOCK * 4 // max(padded, 4))
-    constants = {"CHANNELS": channels, "PADDED": padded, "BLOCK": block, "enable_fp_fusion": False}
-    return (triton.cdiv(pixels, block),), constants
+    padded = min(triton.next_power_of_2(channels), CHANNELS)
+    constants = {"CHANNELS": channels, "PADDED": padded, "BLOCK": BLOCK, "enable_fp_fusion": False}
+    return (triton.cdiv(pixels, BLOCK), triton.cdiv(channels, padded)), constants
 
 
 def interpolate(attributes: Tensor, faces: Tensor, face: Tensor, barycentric: Tensor, side: int) -> Tensor:

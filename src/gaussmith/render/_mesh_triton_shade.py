@@ -1,7 +1,8 @@
 """GPU kernels of the triangle rasteriser: what a pixel's samples add up to; the arithmetic of `_mesh_numba`.
 
-A program takes a block of pixels and walks the side x side samples of each, in their order. Nothing is added by two
-programs at once but the texture's gradient, and that in whole numbers (see `_rows`): the bits are always the same.
+A program takes a block of pixels and a few channels and walks the side x side samples of each pixel, in their order.
+Nothing is added by two programs at once but the texture's gradient, and that in whole numbers (see `_rows`): the bits
+are always the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ def _pixel(height, width, views, BLOCK: tl.constexpr):
     """Flat index int64 of a block of pixels, which of them are there, and their view, row and column."""
     p = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     return p, p < views * height * width, p // (height * width), p // width % height, p % width
+
+
+@triton.jit
+def _channels(PADDED: tl.constexpr):
+    """[1,PADDED] the channels of this program."""
+    return (tl.program_id(1) * PADDED + tl.arange(0, PADDED))[None, :]
 
 
 @triton.jit
@@ -32,7 +39,7 @@ def interpolate(
 ):  # fmt: skip
     """Fill out [B,H,W,C] with the sums over the samples face [B,h,w] of attributes [A,C], blended at each."""
     p, here, b, y, x = _pixel(height, width, views, BLOCK)
-    c = tl.arange(0, PADDED)[None, :]
+    c = _channels(PADDED)
     total = tl.zeros([BLOCK, PADDED], attributes.dtype.element_ty)
     for s in range(side * side):
         at = (b * fine_height + y * side + s // side) * fine_width + x * side + s % side
@@ -125,7 +132,7 @@ def lookup(
 ):  # fmt: skip
     """Fill out [B,H,W,C] with the sums over the samples drawn uint8 [B,h,w] of texture [rows,columns,C] at uv."""
     p, here, b, y, x = _pixel(height, width, views, BLOCK)
-    channel = tl.arange(0, PADDED)[None, :]
+    channel = _channels(PADDED)
     total = tl.zeros([BLOCK, PADDED], texture.dtype.element_ty)
     for n in range(side * side):
         at = (b * fine_height + y * side + n // side) * fine_width + x * side + n % side
@@ -157,7 +164,7 @@ def lookup_backward(
     Sums of whole numbers do not depend on their order.
     """
     p, here, b, y, x = _pixel(height, width, views, BLOCK)
-    channel = tl.arange(0, PADDED)[None, :]
+    channel = _channels(PADDED)
     g = tl.load(gradient + p[:, None] * CHANNELS + channel, here[:, None] & (channel < CHANNELS), 0.0)
     g = g.to(tl.float64) * tl.load(scale)
     for n in range(side * side):

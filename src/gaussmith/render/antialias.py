@@ -176,7 +176,7 @@ def antialias(
     faces on one side of them in the picture are silhouettes, so faces that meet must share vertices. Of two surfaces
     the nearer one is taken to end where they meet; where faces pass through each other nothing is blended. Beside the
     picture, memory is taken for the pixels near silhouettes only. The results and the gradients have the same bits
-    every time. A GPU is waited for at each face that is followed, at most `REACH` times.
+    every time. A GPU is waited for: a few times, and at each face that is followed.
 
     Args:
         colour: [B,H,W,C] of one sample a pixel, float32 or float64.

@@ -54,16 +54,15 @@ def with_gradients(fragments: Fragments, vertices: Tensor, faces: Tensor, camera
         fragments: from `rasterize_mesh` with these vertices, faces and cameras.
         vertices: [V,3], float32 or float64; so are the results.
     """
-    drawn = fragments.face >= 0
-    b, row, column = torch.nonzero(drawn, as_tuple=True)
+    at = b, row, column = torch.nonzero(fragments.face >= 0, as_tuple=True)
     points = homogeneous(vertices, camera)
-    corner = faces[fragments.face[drawn]] + len(vertices) * b[:, None]
+    corner = faces[fragments.face[at]] + len(vertices) * b[:, None]
     corners = take(points.flatten(0, 1), corner.flatten()).reshape(-1, 3, 3)
     e0, e1, e2 = at_pixels(edge_vectors(corners), column[:, None] + 0.5, row[:, None] + 0.5).unbind(dim=-1)
     scale = 1 / (e0 + e1 + e2)
     weights = torch.stack([e0 * scale, e1 * scale, e2 * scale], dim=-1)
     z = corners[..., 2]
     depths = weights[:, 0] * z[:, 0] + weights[:, 1] * z[:, 1] + weights[:, 2] * z[:, 2]
-    barycentric, depth = vertices.new_zeros(*drawn.shape, 3), vertices.new_zeros(drawn.shape)
-    barycentric[drawn], depth[drawn] = weights.to(vertices.dtype), depths.to(vertices.dtype)
+    barycentric, depth = (vertices.new_zeros(*fragments.face.shape, *last) for last in ((3,), ()))
+    barycentric[at], depth[at] = weights.to(vertices.dtype), depths.to(vertices.dtype)
     return replace(fragments, barycentric=barycentric, depth=depth)
