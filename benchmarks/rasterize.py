@@ -6,31 +6,30 @@ number of Gaussians and of pixels with the slope of a straight line through the 
 matplotlib). Every figure is the best of several runs. On a busy machine --cpu-time, one thread and its CPU seconds,
 still gives figures that can be compared.
 
-`python benchmarks/rasterize.py --device cuda` measures the GPU kernels instead (`rasterize_cuda.py`): 10k, 100k and 1M
-Gaussians at 256², 512² and 1920x1080, beside gsplat where it is installed, with each kernel's share and its bound.
+`python benchmarks/rasterize.py --device cuda --gsplat gsplat-1.5.3.tar.gz --save FOLDER` measures the GPU kernels
+instead (`rasterize_cuda.py`): 10k, 100k and 1M Gaussians at 256², 512² and 1920x1080, beside gsplat, which is built
+meanwhile (`gsplat_build.py` says where to get it; without the option an installed one is taken), with each kernel's
+share and bound, and PASS or FAIL for each aim. --device cpu --rehearse walks through it in Triton's interpreter.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
+import gsplat_build  # it stands beside this file
 from gaussmith.camera import orbit
 from gaussmith.gaussians import Gaussians, in_ball
-from gaussmith.render import _numba, _numba_bin
 from gaussmith.render.splat import Backend, rasterize
+from stopwatch import CLOCK, Stopwatch, use_cpu_time
 
 CONSOLE = Console(width=110)
-CLOCK = {"now": time.perf_counter}
 
 
 def scene(count: int, device: str, seed: int = 0) -> Gaussians:
@@ -42,39 +41,6 @@ def scene(count: int, device: str, seed: int = 0) -> Gaussians:
     gaussians.log_scales.add_(torch.randn(count, 3, generator=generator) * 0.3)
     gaussians.opacity_logits.copy_(torch.randn(count, generator=generator) * 1.5)
     return gaussians.to(device).map(lambda t: t.requires_grad_())
-
-
-class KernelClock:
-    """Seconds in every kernel by name, best run, and the number of pairs of the last picture."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.pairs = 0
-
-    def __call__(self, kernel: Callable, *args: object) -> None:
-        start = CLOCK["now"]()
-        self.run(kernel, *args)
-        spent = CLOCK["now"]() - start
-        self.seconds[kernel.__name__] = min(spent, self.seconds.get(kernel.__name__, np.inf))
-
-    def bin_splats(self, *args: np.ndarray) -> _numba_bin.TileLists:
-        lists = self.bin(*args)
-        self.pairs = len(lists.slots)
-        return lists
-
-    def __enter__(self) -> KernelClock:
-        self.run, self.bin = _numba.run, _numba.bin_splats
-        self.patches = [
-            mock.patch.object(_numba, "run", self),
-            mock.patch.object(_numba, "bin_splats", self.bin_splats),
-        ]
-        for patch in self.patches:
-            patch.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for patch in self.patches:
-            patch.stop()
 
 
 def measure(
@@ -100,12 +66,12 @@ def print_steps(device: str, runs: int) -> None:
     for count, size, geometry in (
         (5_000, 64, False), (5_000, 128, False), (10_000, 256, False), (20_000, 512, False), (20_000, 512, True),
     ):  # fmt: skip
-        with KernelClock() as clock:
+        with Stopwatch() as watch:
             forward, backward = measure(count, size, device, runs, geometry=geometry)
-        rate = clock.pairs * 256 / clock.seconds["blend"] / 1e9
+        rate = watch.pairs * 256 / min(watch.seconds["blend"]) / 1e9
         table.add_row(
             f"{count:,}", f"{size}²", f"{forward * 1e3:.2f}", f"{backward * 1e3:.2f}", f"{1 + backward / forward:.2f}",
-            f"{clock.pairs:,}", f"{rate:.2f}", "yes" if geometry else "no",
+            f"{watch.pairs:,}", f"{rate:.2f}", "yes" if geometry else "no",
         )  # fmt: skip
     CONSOLE.print(table)
 
@@ -173,15 +139,22 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=1_000_000, help="most Gaussians in the sweep")
     parser.add_argument("--plot", type=Path, help="picture file of the sweep")
     parser.add_argument("--cpu-time", action="store_true", help="one thread, CPU seconds")
+    parser.add_argument("--gsplat", type=Path, help="gsplat's sdist or source folder, to be built for the comparison")
+    parser.add_argument("--patience", type=float, default=6.0, help="minutes to wait for that build")
+    parser.add_argument("--save", type=Path, help="folder for rasterize.json and rasterize.md (GPU tables)")
+    parser.add_argument("--rehearse", action="store_true", help="the GPU tables in Triton's interpreter, tiny")
     args = parser.parse_args()
-    if args.device == "cuda":
-        import rasterize_cuda  # it stands beside this file
+    if args.device == "cuda" or args.rehearse:
+        if args.rehearse:
+            os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
+        import rasterize_cuda
 
-        rasterize_cuda.print_tables(lambda count: scene(count, "cuda"), args.runs)
+        cases, runs = (rasterize_cuda.REHEARSAL, 1) if args.rehearse else (rasterize_cuda.CASES, args.runs)
+        build = gsplat_build.start(args.gsplat) if args.gsplat else None
+        rasterize_cuda.report(lambda n: scene(n, args.device), runs, cases, build, args.patience * 60, args.save)
         return
     if args.cpu_time:
-        torch.set_num_threads(1)
-        CLOCK["now"] = time.thread_time
+        use_cpu_time()
     start = CLOCK["now"]()
     measure(100, 32, args.device, 1, geometry=True)
     CONSOLE.print(f"threads {torch.get_num_threads()}, first call {CLOCK['now']() - start:.1f} s")

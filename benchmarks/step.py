@@ -8,11 +8,7 @@ busy machine --cpu-time, one thread and its CPU seconds, gives figures that can 
 from __future__ import annotations
 
 import argparse
-import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -21,12 +17,11 @@ from rich.console import Console
 from gaussmith.camera import Camera, orbit
 from gaussmith.gaussians import Gaussians, from_points
 from gaussmith.losses import photometric
-from gaussmith.render import _numba, _numba_bin
 from gaussmith.render.splat import rasterize
 from gaussmith.train.adam import Adam
-from tables import heading, markdown  # it stands beside this file
+from stopwatch import CLOCK, Stopwatch, use_cpu_time  # they stand beside this file
+from tables import heading, markdown
 
-CLOCK: dict[str, Callable[[], float]] = {"now": time.perf_counter}
 PARTS = ("project", "bin", "blend", "loss", "blend_backward", "gather", "project_backward", "Adam")
 RATES = {"means": 1e-5, "log_scales": 1e-3, "quats": 1e-3, "opacity_logits": 1e-2, "sh": 1e-3}
 WIDTH, HEIGHT = 500, 375
@@ -48,37 +43,6 @@ def scene(count: int, degree: int, seed: int = 0) -> Gaussians:
     return some
 
 
-class Stopwatch:
-    """Seconds of every part of a step, by name, while it is entered."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-
-    def time(self, name: str, work: Callable, *args: object) -> object:
-        start = CLOCK["now"]()
-        result = work(*args)
-        self.seconds[name] += CLOCK["now"]() - start
-        return result
-
-    def kernel(self, kernel: Callable, *args: object) -> None:
-        self.time(kernel.__name__, self.run, kernel, *args)
-
-    def bin_splats(self, *args: np.ndarray) -> _numba_bin.TileLists:
-        return self.time("bin", self.bin, *args)
-
-    def __enter__(self) -> Stopwatch:
-        self.run, self.bin = _numba.run, _numba.bin_splats
-        patches = {"run": self.kernel, "bin_splats": self.bin_splats}
-        self.patches = [mock.patch.object(_numba, name, with_) for name, with_ in patches.items()]
-        for patch in self.patches:
-            patch.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for patch in self.patches:
-            patch.stop()
-
-
 def step(gaussians: Gaussians, camera: Camera, target: torch.Tensor, optimizer: Adam) -> dict[str, float]:
     """One step; seconds by part, with the whole as "total" and what no part accounts for as "rest"."""
     with Stopwatch() as watch:
@@ -90,7 +54,7 @@ def step(gaussians: Gaussians, camera: Camera, target: torch.Tensor, optimizer: 
         loss.backward()
         watch.time("Adam", optimizer.step, gaussians.tensors())
         total = CLOCK["now"]() - start
-    parts = {name: watch.seconds[name] for name in PARTS}
+    parts = {name: sum(watch.seconds[name]) for name in PARTS}
     return {**parts, "rest": total - sum(parts.values()), "total": total}
 
 
@@ -138,8 +102,7 @@ def main() -> None:
     parser.add_argument("--cpu-time", action="store_true", help="one thread, CPU seconds")
     args = parser.parse_args()
     if args.cpu_time:
-        torch.set_num_threads(1)
-        CLOCK["now"] = time.thread_time
+        use_cpu_time()
     rows = []
     for count, degree, share in (
         (5_000, 0, 0.25), (5_000, 1, 0.5), (5_000, 1, 1.0), (20_000, 0, 1.0), (20_000, 3, 1.0), (50_000, 0, 1.0),

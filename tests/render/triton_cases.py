@@ -182,6 +182,31 @@ def test_an_opaque_stack_stops_early_and_hides_the_rest() -> None:
     assert grads["means2d"][0, :4].any() and not grads["means2d"][0, 5:].any()
 
 
+def test_a_loss_of_screen_positions_alone_has_its_gradient() -> None:
+    some = scene(5, 1).to(DEVICE, torch.float32).map(lambda t: t.requires_grad_())
+    camera = orbit(0.0, 0.0, width=12)
+    rasterize(some, camera, backend="triton").means2d[..., 0].sum().backward()
+    got, some = some.means.grad.cpu(), some.detach().to("cpu", torch.float64).map(lambda t: t.requires_grad_())
+    rasterize(some, camera.to(dtype=torch.float64), backend="reference").means2d[..., 0].sum().backward()
+    assert got.any() and torch.allclose(got.double(), some.means.grad, rtol=1e-4)
+
+
+@pytest.mark.parametrize("background", [None, "cpu", "with gradient"])
+def test_a_background_may_lie_anywhere(background: str | None) -> None:
+    some, camera = scene(2, 1).to(DEVICE, torch.float32), orbit(torch.tensor([0.0, 90.0]), 0.0, width=6)
+    given = None if background is None else torch.tensor([0.2, 0.4, 0.6])
+    if background == "with gradient":
+        given.requires_grad_()
+    rgb = rasterize(some, camera, given, backend="triton", geometry=False).rgb
+    expected = rasterize(some.to("cpu"), camera, given, backend="numba", geometry=False).rgb
+    assert torch.allclose(rgb.cpu(), expected, atol=1e-5)
+    if background == "with gradient":
+        rgb.sum().backward()
+        first, given.grad = given.grad, None
+        expected.sum().backward()
+        assert first.all() and torch.allclose(first, given.grad, rtol=1e-4)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_nothing_to_draw(count: int) -> None:
     camera = orbit(torch.tensor([0.0, 90.0]), 0.0, width=33, height=17)

@@ -45,18 +45,18 @@ def _memory(gaussians: int, cameras: int, width: int, height: int) -> AbstractCo
 
 
 def _sent(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
-    """The tensors in float32 on `device`: from the CPU in one transfer, each beginning at a multiple of 16 bytes."""
+    """The tensors in float32 on `device`; from the CPU they come in one transfer, which the host does not wait for."""
     if any(t.device.type != "cpu" or t.requires_grad for t in tensors):
         return [onto(t.to(torch.float32), device).contiguous() for t in tensors]
-    flat = [t.to(torch.float32).flatten() for t in tensors]
-    padded = [torch.nn.functional.pad(t, (0, -len(t) % 4)) for t in flat]
-    pieces = onto(torch.cat(padded), device).split([len(p) for p in padded])
-    return [p[: t.numel()].view(t.shape) for p, t in zip(pieces, tensors)]
+    flat = torch.cat([t.to(torch.float32).flatten() for t in tensors])
+    return [p.view(t.shape) for p, t in zip(onto(flat, device).split([t.numel() for t in tensors]), tensors)]
 
 
-def _rows(gradient: Tensor) -> Tensor:
-    """A gradient [B,N,K] whose rows are whole and lie equally far apart, through all cameras."""
-    batch, n, _ = gradient.shape
+def _rows(gradient: Tensor | None, reach: Tensor, columns: int) -> Tensor:
+    """A gradient [B,N,columns], zero if there is none, whose rows lie equally far apart through all cameras."""
+    batch, n = reach.shape
+    if gradient is None:
+        return reach.new_zeros(batch, n, columns)
     even = gradient.stride(2) == 1 and (batch == 1 or gradient.stride(0) == n * gradient.stride(1))
     return gradient if even else gradient.contiguous()
 
@@ -79,16 +79,17 @@ class _Project(torch.autograd.Function):
         ctx.save_for_backward(means, log_scales, quats, logits, sh, c2w, K, reach)
         ctx.frame, ctx.antialiased = (width, height), antialiased
         ctx.mark_non_differentiable(reach, radii)
+        ctx.set_materialize_grads(False)
         return means2d, splats, reach, radii
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_means2d: Tensor, g_splats: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g_means2d: Tensor | None, g_splats: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         *inputs, c2w, K, reach = ctx.saved_tensors
         batch, n = reach.shape
         with _memory(n, batch, *ctx.frame):
             grads = [torch.empty_like(t) for t in inputs]
-            g_means2d, g_splats = _rows(g_means2d), _rows(g_splats)
+            g_means2d, g_splats = _rows(g_means2d, reach, 2), _rows(g_splats, reach, SPLAT)
         if n:
             _triton_project.project_backward[(triton.cdiv(n, _triton_project.BLOCK),)](
                 *inputs, c2w, K, batch, n, *ctx.frame, reach,
