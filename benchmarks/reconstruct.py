@@ -65,7 +65,7 @@ def on(scene: Scene, device: str) -> Scene:
 def settings(args: argparse.Namespace, strategy: str) -> recipe.Config:
     config = recipe.with_steps(recipe.Config(), args.steps)
     most = config.max_gaussians if args.max_gaussians is None else args.max_gaussians
-    return replace(config, strategy=strategy, max_gaussians=most, antialiased=args.antialiased)
+    return replace(config, strategy=strategy, max_gaussians=most, antialiased=args.antialiased, storage=args.storage)
 
 
 def told(steps: int) -> OnEvent:
@@ -266,6 +266,7 @@ def main() -> None:
     parser.add_argument("--max-gaussians", type=int, default=None)
     parser.add_argument("--strategies", nargs="+", default=["adc"], choices=recipe.STRATEGIES)
     parser.add_argument("--antialiased", action="store_true")
+    parser.add_argument("--storage", default="float32", choices=recipe.STORAGES, help="of Adam's running means")
     parser.add_argument("--objects", nargs="+", default=["chest"], help="example objects of --truth")
     parser.add_argument("--size", type=int, default=400, help="side of the views of --truth, pixels")
     parser.add_argument("--side", type=int, default=500, help="longer side of the photos, pixels")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gaussmith.accelerator import onto
 from gaussmith.camera import Camera
 from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians
@@ -20,11 +21,15 @@ from gaussmith.train.pictures import Target, target
 MOST_VIEWS = 64  # of the training views, evenly chosen: they only tell how far the held-out ones lie behind
 
 
-@torch.no_grad()
 def picture(gaussians: Gaussians, camera: Camera, background: Tensor, antialiased: bool) -> Tensor:
     """[H,W,3] the splat from one camera over a background colour [3], in [0,1], on the CPU."""
+    return _drawn(gaussians, camera, background, antialiased).cpu()
+
+
+@torch.no_grad()
+def _drawn(gaussians: Gaussians, camera: Camera, background: Tensor, antialiased: bool) -> Tensor:
     seen = rasterize(gaussians, camera, background, geometry=False, antialiased=antialiased)
-    return seen.rgb[0].clamp(0, 1).cpu()
+    return seen.rgb[0].clamp(0, 1)
 
 
 def ground(photo: View | Target) -> Tensor:
@@ -46,13 +51,13 @@ def figures(gaussians: Gaussians, views: Sequence[View], antialiased: bool, lpip
 
 
 def _figures(gaussians: Gaussians, view: View, antialiased: bool, lpips: Lpips | None) -> dict[str, float]:
-    photo = target(view)
-    truth = photo.over(ground(photo))
-    seen = picture(gaussians, photo.camera, ground(photo), antialiased)[None]
+    photo = target(view, device=gaussians.means.device)
+    behind = onto(ground(photo), gaussians.means.device)
+    truth, seen = photo.over(behind), _drawn(gaussians, photo.camera, behind, antialiased)[None]
     # 8 bits a channel, as the photos have: equal pictures would otherwise have an infinite PSNR.
     found = {"psnr": min(float(psnr(seen, truth)), 99.0), "ssim": float(ssim(seen, truth))}
     if lpips is not None and min(truth.shape[1:3]) >= SMALLEST_SIDE:
-        found["lpips"] = float(lpips(seen, truth))
+        found["lpips"] = float(lpips(seen.cpu(), truth.cpu()))
     return {name: round(value, 4) for name, value in found.items()}
 
 
