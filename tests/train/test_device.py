@@ -16,19 +16,19 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed: pip install triton")
+@pytest.mark.timeout(900)  # an interpreter is slow, and a machine may be busy
 def test_cases() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(HERE / "device_cases.py")]
+    options = ["-x", "-p", "no:cacheprovider", "-o", "timeout=900"]
     done = subprocess.run(
-        command,
+        [sys.executable, "-m", "pytest", *options, str(HERE / "device_cases.py")],
         env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed: pip install triton")
+@pytest.mark.timeout(900)  # an interpreter is slow, and a machine may be busy
 def test_the_kernels_compile_for_a_gpu() -> None:
     import triton
     from triton.backends.compiler import GPUTarget
