@@ -209,10 +209,12 @@ def test_encode_is_differentiable_scaled_and_repeatable(folder: Path) -> None:
 
 
 def test_clip_pixels_are_those_of_the_image_processor() -> None:
-    from transformers import CLIPImageProcessorPil
+    import transformers
 
+    # The one that works without torchvision, whatever the version calls it.
+    processor = getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
     rgb = (over(picture(7)) * 255).round()
-    wanted = CLIPImageProcessorPil()(rgb[0].byte(), return_tensors="pt")["pixel_values"]
+    wanted = processor()(rgb[0].byte(), return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(clip_pixels(rgb / 255), wanted, atol=0.02, rtol=0)  # a level is 0.015
 
 
@@ -228,7 +230,7 @@ def test_little_memory_changes_nothing_but_the_runs(folder: Path) -> None:
     found, wanted = (p.predict(noisy, t, views, condition, 3.0) for p in (tight, plain))
     assert runs == [2, 2, 2]
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    with pytest.raises(UserError, match=r"tiny needs .* GB, more than the 0\.0 GB allowed"):
+    with pytest.raises(UserError, match=r"tiny needs .* GB, more than the 0.* GB allowed"):
         load(folder, max_memory=plain.net.held() + plain.net.each // 2)
 
 

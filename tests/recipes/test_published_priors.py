@@ -410,14 +410,23 @@ def test_bad_input_is_one_sentence_and_writes_nothing(tiny_sd, tiny_mvdream, tin
     shutil.copytree(tiny_sd, lame, ignore=shutil.ignore_patterns("vae", "tokenizer"))
     empty = tmp_path / "empty"
     empty.mkdir()
+    chest = Path(__file__).parents[2] / "examples" / "chest.png"
+    wrong, mixed = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in (tiny_zero123, tiny_sd))
+    for folder, other in ((wrong, tiny_sd), (mixed, tiny_zero123)):  # the denoiser of the other, or its weights alone
+        shutil.copy(other / "unet" / "diffusion_pytorch_model.safetensors", folder / "unet")
+    shutil.copy(tiny_zero123 / "unet" / "config.json", mixed / "unet")
     said = {
         "there is no prior 'nothing'": ("text", "a chair", "--prior", "nothing"),
         "lacks tokenizer, vae": ("text", "a chair", "--prior", lame),
         "no model_index.json": ("text", "a chair", "--prior", empty),
+        "have a wrong shape in conv_in.weight 16x4x3x3 for 16x8x3x3": ("image", chest, "--prior", wrong),
+        "not on this machine; fetch it": ("text", "a chair", "--prior", "nobody/such-a-prior"),
+        "they are not of one pipeline": ("text", "a chair", "--prior", mixed),
         "there is no prior 'neither'": ("text", "a chair", "--prior", tiny_zero123, "--picture-prior", "neither"),
         "The prompt is empty": ("text", "  ", "--prior", tiny_sd),
         "raise --max-memory": ("text", "a chair", "--prior", tiny_sd, "--max-memory", "1e-6"),
-        "--picture-prior draw one": ("text", "a chair", "--prior", tiny_zero123),
+        "--picture-prior` draw one": ("text", "a chair", "--prior", tiny_zero123),
+        "follows words; say what": ("image", chest, "--prior", tiny_sd),
         "cannot draw a picture": ("text", "a chair", "--prior", tiny_zero123, "--picture-prior", tiny_mvdream),
         "sds, csd or ism": ("text", "a chair", "--prior", tiny_mvdream, "--distillation", "vsd"),
     }

@@ -18,7 +18,7 @@ from gaussmith.diffusion.schedule import NoiseSchedule, x0_from_eps
 from gaussmith.events import UserError
 from gaussmith.priors.graphs import Graphs
 from gaussmith.priors.hub import Located
-from gaussmith.priors.networks import default_dtype, load_transformers, noise_schedule, weight_bytes
+from gaussmith.priors.networks import MIXED, default_dtype, load_transformers, noise_schedule, weight_bytes
 from gaussmith.priors.pictures import Background, Latents
 from gaussmith.priors.stable_diffusion import ACTIVATIONS
 from gaussmith.priors.text_prior import Memory, to_eps
@@ -112,7 +112,7 @@ def read(
     unet, width, channels = make_unet(dtype)
     space = Latents(located.folder, size, dtype, device)
     if channels != space.shape[0]:
-        raise UserError(f"{located.folder}: the denoiser makes {channels} channels, the VAE {space.shape[0]}")
+        raise UserError(f"{located.folder}: the denoiser makes {channels} channels, the VAE {space.shape[0]}; {MIXED}")
     if max_memory is not None:
         space.slices = 1
     net = Denoiser(

@@ -281,8 +281,11 @@ def _download(hub: str, half: bool) -> Path:
     try:
         from huggingface_hub import list_repo_files, snapshot_download
         from huggingface_hub.errors import GatedRepoError
+        from huggingface_hub.utils import logging
     except ImportError as error:
         raise UserError(f"fetching priors needs the hub client; install it with {INSTALL}") from error
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()  # each of its tries would be told of; what came of them is
     try:
         files = files_to_fetch(list_repo_files(hub), half)
         return Path(snapshot_download(hub, allow_patterns=files))
@@ -291,3 +294,5 @@ def _download(hub: str, half: bool) -> Path:
             f"{hub} is given only to who agrees to its licence: do so at https://huggingface.co/{hub}, then log in "
             "with `hf auth login` and try again"
         ) from error
+    finally:
+        logging.set_verbosity(loud)

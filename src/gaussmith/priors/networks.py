@@ -19,6 +19,7 @@ from gaussmith.events import UserError
 from gaussmith.priors.files import MAX_PART_BYTES, load_config, load_safetensors_part
 
 INSTALL = 'pip install "gaussmith[hub]"'
+MIXED = "they are not of one pipeline: fetch or copy it again"
 MAX_NUMBER = 10_000_000  # in a configuration: over any vocabulary's size, far under what would fill the memory
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 # Names that older versions gave to the tensors of an attention block (the VAEs of Stable Diffusion have them).
@@ -91,7 +92,9 @@ def check_text_fits(folder: Path, key: str, *encoders: str) -> None:
         widths.append(whole_number(config, "d_model" if "d_model" in config else "hidden_size", folder / part))
     wanted = whole_number(model_config(folder, "unet"), key, folder / "unet")
     if sum(widths) != wanted:
-        raise UserError(f"{folder}: the text encoder gives {sum(widths)} numbers a token, the denoiser takes {wanted}")
+        raise UserError(
+            f"{folder}: the text encoder gives {sum(widths)} numbers a token, the denoiser takes {wanted}; {MIXED}"
+        )
 
 
 def load_module(

@@ -6,7 +6,14 @@ import torch
 
 from gaussmith.events import UserError
 from gaussmith.priors.hub import Located
-from gaussmith.priors.networks import check_text_fits, default_dtype, load_diffusers, noise_schedule, whole_number
+from gaussmith.priors.networks import (
+    MIXED,
+    check_text_fits,
+    default_dtype,
+    load_diffusers,
+    noise_schedule,
+    whole_number,
+)
 from gaussmith.priors.pictures import Latents, latent_pixels
 from gaussmith.priors.text_prior import Memory, TextPrior
 from gaussmith.priors.texts import embed_clip, embed_sdxl
@@ -43,7 +50,7 @@ def load(
     space = Latents(folder, side * latent_pixels(folder), dtype, device, may_overflow=xl)
     if unet.config.in_channels != space.shape[0]:
         raise UserError(
-            f"{folder}: the denoiser takes {unet.config.in_channels} channels, the VAE makes {space.shape[0]}"
+            f"{folder}: the denoiser takes {unet.config.in_channels} channels, the VAE makes {space.shape[0]}; {MIXED}"
         )
     memory = Memory(max_memory, ACTIVATIONS * side * side * width * dtype.itemsize)
     embed = embed_sdxl if xl else embed_clip

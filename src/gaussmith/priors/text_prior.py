@@ -68,8 +68,8 @@ class Memory:
             return None
         if held + self.each > self.limit:
             raise UserError(
-                f"{name} needs {(held + self.each) / 1e9:.1f} GB, more than the {self.limit / 1e9:.1f} GB allowed; "
-                "raise --max-memory, or choose float16 or a smaller prior"
+                f"{name} needs {(held + self.each) / 1e9:.3g} GB, more than the {self.limit / 1e9:.3g} GB allowed; "
+                "raise --max-memory, or choose a smaller prior (`gaussmith priors` lists what each needs)"
             )
         return (self.limit - held) // self.each
 

@@ -91,8 +91,8 @@ def tell(prior: Prior, subject: Subject, on_event: OnEvent = ignore) -> Any:
         return prior.condition(reference, first.elevation, subject.prompts, on_event)
     if not hasattr(prior, "text_condition"):
         raise UserError(
-            f"the prior {prior.name} follows a picture, not words alone; give it one with `gaussmith image`, or let "
-            "--picture-prior draw one"
+            f"the prior {prior.name} follows a picture, not words alone; give it one with `gaussmith image` or "
+            "`gaussmith refine --image`, or let `gaussmith text --picture-prior` draw one"
         )
     return prior.text_condition(subject.prompts, on_event=on_event)
 
