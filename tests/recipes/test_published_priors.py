@@ -16,8 +16,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 from safetensors.torch import save_file
 
 import gaussmith
@@ -29,6 +31,7 @@ from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import CosineTime, eps_from_x0
 from gaussmith.events import Step, UserError, Warned
+from gaussmith.mesh import Mesh
 from gaussmith.picture import Prepared
 from gaussmith.priors.lora import lora_layers
 from gaussmith.priors.multiview_unet import MultiViewUNet, read_config
@@ -36,6 +39,7 @@ from gaussmith.priors.pictures import over
 from gaussmith.priors.published import load_published
 from gaussmith.recipes import dreamgaussian, text_picture
 from gaussmith.surface import check
+from gaussmith.texture.seams import seam_error
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.train.texture import RefineConfig
 from gaussmith.views import OrbitView
@@ -334,6 +338,26 @@ def test_the_background_reaches_the_edge_of_the_network_s_frame(tiny_zero123):
     seen = [dreamgaussian._encoded(prior, nothing, generator) for _ in range(12)]
     which = [[bool(torch.equal(latents, e)) for e in expected] for latents in seen]
     assert all(sum(row) == 1 for row in which) and {tuple(row) for row in which} == {(True, False), (False, True)}
+
+
+def uncoloured_ball() -> Mesh:
+    sphere = trimesh.creation.icosphere(subdivisions=2, radius=0.5)
+    return Mesh(torch.from_numpy(np.array(sphere.vertices)).float(), torch.from_numpy(np.array(sphere.faces)).long())
+
+
+@pytest.mark.parametrize("kind", ["sd", "if", "mvdream"])
+def test_words_alone_colour_a_mesh(kind, request):
+    """What random weights paint is noise, but it is painted wherever a view looked, and across the charts' borders."""
+    options = {"prompt": "a wooden chair", "prior": str(request.getfixturevalue(f"tiny_{kind}")), "texture_size": 64}
+    before, after = (gaussmith.refine_mesh(uncoloured_ball(), steps=steps, **options) for steps in (0, 3))
+    assert before.mesh.albedo is not None and after.mesh.albedo is not None
+    assert torch.equal(before.mesh.albedo, torch.full((64, 64, 3), 0.5)) and after.mesh.albedo.isfinite().all()
+    changed = (after.mesh.albedo - 0.5).abs().amax(dim=2) > 1 / 255
+    assert changed.float().mean() > 0.25 and 0 <= after.mesh.albedo.min() < after.mesh.albedo.max() <= 1
+    assert after.report["texture"]["started_from"] == "nothing" and after.report["prompt"] == "a wooden chair"
+    order = torch.randperm(64 * 64, generator=torch.Generator().manual_seed(0))
+    unrelated = seam_error(after.mesh.albedo.reshape(-1, 3)[order].reshape(64, 64, 3), after.centred)
+    assert seam_error(after.mesh.albedo, after.centred).mean < 0.5 * unrelated.mean
 
 
 class Drawer:

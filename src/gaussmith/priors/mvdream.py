@@ -130,6 +130,7 @@ def denoise_groups(
 
     def run(x: Tensor, at: Tensor, words: Tensor, cameras: Tensor, *tokens: Tensor) -> Tensor:
         flat = [v.flatten(0, 1) for v in (x, at, words, cameras, *tokens)]
+        flat[0] = flat[0].contiguous(memory_format=torch.channels_last)
         out = net.unet(*flat[:4], x.shape[1], *flat[4:])
         return out.unflatten(0, x.shape[:2])[:, :GROUP]
 
