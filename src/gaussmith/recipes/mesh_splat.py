@@ -70,9 +70,7 @@ def run(
         UserError: nothing visible in the splat, or its density has no surface.
     """
     sizes = f"with {len(gaussians):,} Gaussians and {config.resolution} cells along the longest side"
-    with enough_memory(
-        sizes, "lower --resolution or --texture-size, or thin the splat with gaussmith edit"
-    ):
+    with enough_memory(sizes, "lower --resolution or --texture-size, or thin the splat with gaussmith edit"):
         return _run(config, gaussians, on_event, cameras)
 
 
