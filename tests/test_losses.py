@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gaussmith.losses import alpha_cross_entropy, dssim, l1, mse, photometric, total_variation
+from gaussmith.losses import alpha_cross_entropy, bending, dssim, l1, mse, photometric, total_variation
 
 
 def _pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,3 +120,30 @@ def test_photometric_refuses_what_cannot_be_compared_and_serves_both_sides():
     mirrored = b.clone().requires_grad_()
     photometric(mirrored, a).backward()
     assert torch.allclose(target.grad, mirrored.grad, atol=1e-7) and target.grad.any()
+
+
+def test_bending_of_planes_is_nothing_and_of_the_rest_as_a_loop_counts_it():
+    depth, _ = _pair(2, 5, 6)
+    y, x = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
+    plane = (2 + 0.3 * x - 0.1 * y).expand(2, -1, -1).double()
+    mask = torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(1)) < 0.8
+    assert float(bending(plane, mask)) == pytest.approx(0, abs=1e-9)
+    total = 0.0
+    for b, i, j in mask.nonzero().tolist():
+        for di, dj in ((1, 0), (0, 1)):
+            ends = [(b, i - di, j - dj), (b, i + di, j + dj)]
+            if all(0 <= p <= 4 and 0 <= q <= 5 and mask[b, p, q] for _, p, q in ends):
+                total += abs(float(depth[ends[0]] + depth[ends[1]] - 2 * depth[b, i, j]))
+    assert float(bending(depth, mask, soft=1e-9)) == pytest.approx(total / int(mask.sum()))
+    assert 0 < float(bending(depth, mask)) < total / int(mask.sum())
+
+
+def test_bending_has_a_gradient_everywhere_and_looks_within_the_mask_only():
+    depth, other = _pair(1, 4, 5)
+    mask = torch.ones(1, 4, 5, dtype=torch.bool)
+    mask[0, 0], mask[0, 2, 3] = False, False
+    assert torch.autograd.gradcheck(lambda d: bending(d, mask), (depth.clone().requires_grad_(),))
+    assert float(bending(torch.where(mask, depth, other), mask)) == float(bending(depth, mask))
+    nothing = torch.zeros(1, 4, 5, requires_grad=True)
+    bending(nothing, torch.zeros_like(mask)).backward()
+    assert float(nothing.grad.abs().max()) == 0

@@ -17,12 +17,15 @@ from gaussmith.diffusion.family import DISTILLATIONS
 from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import CosineTime, eps_from_x0
-from gaussmith.events import StageFinished, Step, UserError
+from gaussmith.events import StageFinished, Step, UserError, ignore
+from gaussmith.gaussians import from_points
 from gaussmith.metrics import iou
 from gaussmith.picture import Prepared
-from gaussmith.recipes.dreamgaussian import PRESETS, Config, run
+from gaussmith.recipes.dreamgaussian import PRESETS, Config, _bending, _Job, _known, _start, run
 from gaussmith.render.mesh import render_mesh
+from gaussmith.render.splat import rasterize
 from gaussmith.surface import check
+from gaussmith.train.adam import Adam
 from gaussmith.train.figures import reference_figures
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.train.texture import RefineConfig
@@ -251,6 +254,46 @@ def test_several_known_views_are_all_obeyed():
     made = run(SMALL, Subject(views), Ellipsoid(front=40.0))
     assert len(made.report["views"]) == 3
     assert all(figures["iou"] > 0.9 and figures["psnr"] > 21 for figures in made.report["views"])
+
+
+class Drafts(Ellipsoid):
+    """Knows where the object is, as the reference sees it: a bar towards the reference's own +X."""
+
+    def draft_points(self, condition: Any, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        points = torch.rand(count, 3, generator=generator) * torch.tensor([0.4, 0.02, 0.02])
+        return points, torch.tensor([1.0, 0.5, 0.0]).repeat(count, 1)
+
+
+@pytest.mark.parametrize(("azimuth", "towards"), [(0.0, [1.0, 0, 0]), (90.0, [0, 0, -1.0]), (180.0, [-1.0, 0, 0])])
+def test_stage_1_begins_on_the_draft_turned_as_the_reference_was(azimuth, towards):
+    job = _Job(SMALL, Subject((known(azimuth, 0.0),)), Drafts(), None, ignore, lambda *a: None, {})
+    first = _start(job, torch.Generator().manual_seed(0))
+    assert len(first) == SMALL.points
+    assert float((first.means.mean(dim=0) - 0.2 * torch.tensor(towards)).norm()) < 0.03
+    ball = replace(job, config=replace(SMALL, start="ball"))
+    assert float(_start(ball, torch.Generator().manual_seed(0)).means.mean(dim=0).norm()) < 0.05
+
+
+def test_bending_flattens_the_depth_that_a_picture_cannot_see():
+    g = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(*[torch.linspace(-0.5, 0.5, 26)] * 2, indexing="ij")
+    noise = 0.05 * torch.randn(x.numel(), generator=g)
+    wall = from_points(torch.stack([x.flatten(), y.flatten(), noise], dim=1), torch.full((x.numel(), 3), 0.5), 0.95)
+    view = KnownView(Prepared(torch.ones(64, 64, 4), DEFAULT_FOVY, 1.0, (0.0, 0.0), (64, 64), True, "alpha"))
+    found, optimizer = _known(Subject((view,)), 64, torch.device("cpu")), Adam({"means": 0.003})
+    assert found is not None
+
+    def depth() -> Tensor:
+        return rasterize(wall.detach(), found[0]).depth[0, 20:-20, 20:-20]
+
+    before = depth()
+    for _ in range(40):
+        wall = wall.map(lambda t: t.requires_grad_())
+        _bending(wall, *found).backward()
+        optimizer.step(wall.tensors())
+        wall = wall.detach()
+    assert float(depth().std()) < 0.5 * float(before.std())
+    assert float(depth().mean()) == pytest.approx(float(before.mean()), abs=0.03)  # flat where it stood
 
 
 def test_a_prior_for_pictures_only_says_so():

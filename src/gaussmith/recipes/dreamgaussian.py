@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,10 +40,12 @@ from gaussmith.diffusion.family import (
 from gaussmith.diffusion.guidance import PICTURE_SCALE
 from gaussmith.diffusion.timesteps import Annealed, Timesteps
 from gaussmith.events import OnEvent, Step, UserError, ignore, timed
-from gaussmith.gaussians import Gaussians, in_ball
+from gaussmith.gaussians import Gaussians, from_points, in_ball
+from gaussmith.losses import bending
 from gaussmith.mesh import Mesh
 from gaussmith.priors.base import EpsPrior, Trainable
 from gaussmith.render.splat import Render, home, rasterize
+from gaussmith.rotation import quat_rotate
 from gaussmith.surface import check, extract_mesh
 from gaussmith.texture.bake_splat import texture_from_gaussians
 from gaussmith.texture.seams import seam_error
@@ -64,7 +66,9 @@ class Config:
     Attributes:
         seed: of everything random.
         steps: of stage 1 (paper: 500). views: novel views a step (paper: 1; ours are small, and two see two sides).
-        points, ball: initial Gaussians and the radius of their ball. max_gaussians: bound for memory (ours).
+        start: where the Gaussians begin: on the "draft" of a prior that makes one of the reference (ours; see
+            `embedded.draft`), else in the paper's "ball". points: their number. ball: its radius.
+        max_gaussians: bound for memory (ours).
         position_rate: first and last rate of the positions, times the paper's spatial scale of 10.
         color_rate, opacity_rate, scale_rate, rotation_rate: Adam's rates.
         sizes: (from progress, picture side) of the novel renders, in multiples of the prior's own side.
@@ -76,6 +80,9 @@ class Config:
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
             1,000; a heavier alpha keeps thin parts).
+        bending: weight of the bending of the known views' depth (`losses.bending`, ours), times the progress. They say
+            nothing of depth, and are so heavy that any depth is taken that explains a colour: without it the surface
+            is pitted along the picture's colour edges. bending_every: steps from one such look to the next.
         densify: density control.
         resolution, smoothing, min_component, max_faces: of the surface, see `extract_mesh` (paper: parts under 0.2 of
             the diameter are dropped; real ones that hang by a thread are over 0.1). texture_size: side of the texture.
@@ -86,6 +93,7 @@ class Config:
     seed: int = 0
     steps: int = 350
     views: int = 2
+    start: Literal["draft", "ball"] = "draft"
     points: int = 5000
     ball: float = 0.5
     max_gaussians: int = 20_000
@@ -103,6 +111,8 @@ class Config:
     reference_size: int = 384
     reference_rgb: float = 10_000.0
     reference_alpha: float = 8_000.0
+    bending: float = 2_000.0
+    bending_every: int = 2
     densify: density.Config = field(default_factory=density.Config)
     resolution: int = 128
     smoothing: int = 10
@@ -140,6 +150,10 @@ def for_prior(config: Config, prior: EpsPrior) -> Config:
         return config
     return replace(config, sizes=((0.0, 0.25), (0.3, 0.5), (0.6, 1.0)), refine=replace(config.refine, size=1.0))
 
+
+# Side in pixels of the known views' depth whose bending is looked at, whatever the preset: differences of neighbours
+# mean something else at another size. A pixel is 0.014 wide there, less than a Gaussian.
+RELIEF_SIZE = 128
 
 # What density control and the optimiser did over a run, in the report's words.
 _COUNTED = ("cloned", "split", "pruned", "mended", "removed", "bad_gradients")
@@ -284,7 +298,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     config, subject, prior, counts = job.config, job.subject, job.prior, job.facts["density"]
     generator = torch.Generator().manual_seed(config.seed)
     device = home(prior.device)
-    gaussians = in_ball(config.points, config.ball, generator).to(device)
+    gaussians = _start(job, generator).to(device)
     rates = {
         "means": config.position_rate[0], "sh": config.color_rate, "opacity_logits": config.opacity_rate,
         "log_scales": config.scale_rate, "quats": config.rotation_rate,
@@ -300,7 +314,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     method, learners = _method(job), _learners(job, saved)
 
     heights, size = subject.heights(prior), config.reference_size
-    known_views = _known(subject, size, device)
+    known_views, relief = _known(subject, size, device), _known(subject, RELIEF_SIZE, device)
     sizes = tuple((begin, round(side * prior.size)) for begin, side in config.sizes)
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
@@ -341,6 +355,8 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
             color, alpha = known.rgb - target[..., :3], known.alpha - target[..., 3:]
             rgb_error = 0.5 * (color.square().mean() + (color - alpha).square().mean())
             loss = loss + progress * (config.reference_rgb * rgb_error + config.reference_alpha * alpha.square().mean())
+        if relief is not None and config.bending and step % config.bending_every == 0:
+            loss = loss + progress * config.bending * _bending(gaussians, *relief)
         loss.backward()
 
         for render, width, share in drawn:
@@ -368,6 +384,25 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
             job.store("gaussians", step, state, generator)
     gaussians, _ = density.prune_faint(gaussians.select(gaussians.finite()), config.densify)
     return gaussians.to("cpu")
+
+
+def _start(job: _Job, generator: torch.Generator) -> Gaussians:
+    """The first Gaussians: on the prior's own draft of the reference if it makes one, or in the paper's grey ball."""
+    config = job.config
+    draft = getattr(job.prior, "draft_points", None) if config.start == "draft" else None
+    drawn = draft(job.condition, config.points, generator) if draft else None
+    if drawn is None:
+        return in_ball(config.points, config.ball, generator)
+    points, colors = drawn
+    half = math.radians(job.subject.views[0].azimuth) / 2
+    turn = torch.tensor([math.cos(half), 0.0, math.sin(half), 0.0])
+    return from_points(quat_rotate(turn.expand(len(points), 4), points), colors)
+
+
+def _bending(gaussians: Gaussians, cameras: Camera, target: Tensor) -> Tensor:
+    """The bending of the depth that cameras see of the Gaussians, within the outlines of target [K,S,S,4]."""
+    drawn = rasterize(gaussians, cameras)
+    return bending(drawn.depth[..., 0], (target[..., 3] > 0.99) & (drawn.alpha[..., 0].detach() > 0.5))
 
 
 def _method(job: _Job) -> Distillation:

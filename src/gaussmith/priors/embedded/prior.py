@@ -18,6 +18,7 @@ from gaussmith.diffusion.guidance import Predictions
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import CosineTime, Schedule, cfg, eps_from_v, x0_from_v
 from gaussmith.events import OnEvent, UserError, Warned, ignore
+from gaussmith.priors.embedded import draft
 from gaussmith.priors.embedded.domain import Domain
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
 from gaussmith.priors.embedded.vocabulary import Vocabulary
@@ -84,6 +85,15 @@ class EmbeddedPrior:
             )
         self._tell_unknown(prompts.text, on_event)
         return Condition(None, numbers)
+
+    def draft_points(
+        self, condition: Condition, count: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor] | None:
+        """Points [count,3] where the reference's draft has the object, seen from azimuth 0, and their colours [count,3]
+        in [0,1]; None for words alone, of which there is no draft."""
+        if condition.encoded is None:
+            return None
+        return draft.points(condition.encoded.volume[0], float(condition.encoded.elevation), count, generator)
 
     def _tell_unknown(self, caption: str, on_event: OnEvent) -> None:
         unknown = self.vocabulary.unknown(caption)

@@ -43,11 +43,15 @@ def frustum_coordinates(
     w2c = reference.w2c
     start = torch.einsum("bij,bj->bi", w2c[:, :3, :3], origin) + w2c[:, :3, 3]
     heading = torch.einsum("bij,bhwj->bhwi", w2c[:, :3, :3], direction)
-    depths = DEFAULT_RADIUS + HALF_DEPTH * ((torch.arange(steps) + 0.5) / steps * 2 - 1)
-    points = start[:, None, None, None] + heading[:, :, :, None] * depths[:, None]
+    points = start[:, None, None, None] + heading[:, :, :, None] * sample_depths(steps)[:, None]
     tangent = math.tan(math.radians(PRIOR_FOVY) / 2)
     z = points[..., 2:].clamp_min(1e-3)
     return torch.cat([points[..., :2] / (z * tangent), (points[..., 2:] - DEFAULT_RADIUS) / HALF_DEPTH], dim=-1)
+
+
+def sample_depths(steps: int) -> Tensor:
+    """Camera depths [steps] of a ray's samples: midpoints of equal intervals."""
+    return DEFAULT_RADIUS + HALF_DEPTH * ((torch.arange(steps) + 0.5) / steps * 2 - 1)
 
 
 def render_volume(volume: Tensor, coordinates: Tensor, owner: Tensor) -> Tensor:
@@ -68,19 +72,28 @@ def render_volume(volume: Tensor, coordinates: Tensor, owner: Tensor) -> Tensor:
 
 def render_volume_reference(volume: Tensor, coordinates: Tensor, owner: Tensor) -> Tensor:
     """`render_volume` in torch operations: any device, any float type."""
-    batch, h, w, steps, _ = coordinates.shape
-    picked = volume[owner].permute(0, 4, 1, 2, 3)
-    flat = coordinates.reshape(batch, h * w, steps, 1, 3).to(volume.dtype)
-    samples = torch.nn.functional.grid_sample(picked, flat, align_corners=False, padding_mode="zeros")[..., 0]
+    weight, samples = march(volume[owner], coordinates)
+    features = (weight[:, None] * samples[:, 1:]).sum(dim=-1)
+    out = torch.cat([weight.sum(dim=-1)[:, None], features], dim=1)
+    return out.transpose(1, 2).reshape(*coordinates.shape[:3], -1)
+
+
+def march(volumes: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    """What the samples of the rays weigh in the picture [B,rays,S], and the volumes' values there [B,C,rays,S].
+
+    Args:
+        volumes: [B,D,H,W,C], one a picture. coordinates: [B,h,w,S,3] from `frustum_coordinates`.
+    """
+    batch, _, _, steps, _ = coordinates.shape
+    flat = coordinates.reshape(batch, -1, steps, 1, 3).to(volumes.dtype)
+    samples = torch.nn.functional.grid_sample(
+        volumes.permute(0, 4, 1, 2, 3), flat, align_corners=False, padding_mode="zeros"
+    )[..., 0]
     # Outside the frustum there is nothing: without this the shifted softplus of a zero sample would be fog.
-    inside = (flat[..., 0, :].abs() < 1).all(dim=-1)[:, None]
-    density = torch.nn.functional.softplus(samples[:, :1] - DENSITY_SHIFT) * inside
-    optical = density * (8.0 / steps)
+    inside = (flat[..., 0, :].abs() < 1).all(dim=-1)
+    optical = torch.nn.functional.softplus(samples[:, 0] - DENSITY_SHIFT) * inside * (8.0 / steps)
     through = torch.exp(-(optical.cumsum(dim=-1) - optical))
-    weight = through * (1 - torch.exp(-optical))
-    features = (weight * samples[:, 1:]).sum(dim=-1)
-    out = torch.cat([weight.sum(dim=-1), features], dim=1)
-    return out.transpose(1, 2).reshape(batch, h, w, -1)
+    return through * (1 - torch.exp(-optical)), samples
 
 
 @nb.njit(inline="always", fastmath=True, error_model="numpy")
