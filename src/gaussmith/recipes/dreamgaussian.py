@@ -125,7 +125,7 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "draft": Config(
-        steps=120,
+        steps=80,
         points=4000,
         reference_size=256,
         resolution=96,
