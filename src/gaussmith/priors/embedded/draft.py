@@ -26,8 +26,8 @@ def points(volume: Tensor, elevation: float, count: int, generator: torch.Genera
     """Points [count,3] and colours [count,3] in [0,1], on the CPU.
 
     Most are drawn from the surface that the volume shows to views all around, in its colours. They alone leave a cave
-    where the volume is thin and a ray only ends on the inside of the far wall, so the last SHARE of them, in grey, fill
-    what lies within the outlines of all the views.
+    where the volume is thin and a ray only ends on the inside of the far wall; the last SHARE of them, in grey, lie
+    anywhere within the outlines of all the views, which makes it shallower.
 
     Args:
         volume: [D,H,W,C] of one reference: channel 0 the raw density, 1 to 3 the colour.
