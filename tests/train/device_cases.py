@@ -137,7 +137,9 @@ def test_a_step_of_distillation_waits_once_a_picture(device: Accelerator) -> Non
     job = dreamgaussian._Job(config, subject, prior, condition, on_event, lambda *a, **k: None, facts)
     result = dreamgaussian.distill(job)
     assert result.means.device.type == "cpu"
-    assert found[2] == 2 * STEADY, found  # the novel views and the known one
+    # The novel views and the known one, and every second step the known one's depth.
+    assert found[2] == 3 * STEADY, found
+    assert found[3] == 2 * STEADY, found
 
 
 @pytest.mark.parametrize("shape", [(2, 11, 11, 1), (1, 12, 16, 3)])
