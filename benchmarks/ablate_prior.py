@@ -3,7 +3,7 @@
     python benchmarks/ablate_prior.py --shards DIR [--samples 24000] [--out DIR] [--only NAME,...]
 
 `--shards` is the folder `views` that `gaussmith train-prior` rendered (train, validation, procedural). Each network has
-a ninth of the shipped one's parameters, begins from the same seed and sees the same number of target views:
+a twelfth of the shipped one's parameters, begins from the same seed and sees the same number of target views:
 
     volume and attention    as shipped: the reference's features rendered from the target's camera, and attention to
                             the reference's tokens
@@ -65,12 +65,8 @@ class Pasted(PriorNetwork):
         return encoded.volume[owner]
 
 
-class PastedAlone(Pasted):
-    """The baseline."""
-
-    def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
-        found = super().encode(reference, elevation)
-        return replace(found, tokens=torch.zeros_like(found.tokens))
+class PastedAlone(VolumeAlone, Pasted):
+    """The baseline: neither tokens nor a volume."""
 
 
 VARIANTS: dict[str, tuple[type[PriorNetwork], float]] = {

@@ -3,8 +3,6 @@ their own; as `test_splat_triton.py`."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from alone import TARGETS, assert_passes
 
 from gaussmith import accelerator
 from gaussmith.camera import orbit
@@ -31,15 +30,9 @@ FACE = torch.tensor([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]), tor
     [pytest.param({"TRITON_INTERPRET": "1"}, id="interpreter"), pytest.param({}, id="cuda", marks=needs_gpu)],
 )
 def test_cases(environment: dict[str, str]) -> None:
-    inherited = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = ["-m", "pytest", str(CASES), "-x", "-p", "no:cacheprovider", "-o", "markers=shipped: sizes as shipped"]
-    done = subprocess.run(
-        [sys.executable, *command], env=inherited | environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
+    assert_passes(CASES, environment=environment)
 
 
-TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 TYPES = dict.fromkeys(["faces", "tile_start", "entries", "face"], "*i64") | {"boxes": "*i32", "drawn": "*u8"}
 TYPES |= dict.fromkeys(["projections", "near", "rays", "scale"], "*fp64")
 TYPES |= dict.fromkeys(["count", "width", "height", "views", "fine_width", "fine_height", "side", "columns"], "i32")

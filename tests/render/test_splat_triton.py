@@ -6,8 +6,6 @@ they run in Triton's interpreter, and the machine code is still made.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from alone import TARGETS, assert_passes
 
 from gaussmith import accelerator
 from gaussmith.camera import orbit
@@ -35,16 +34,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
     [pytest.param({"TRITON_INTERPRET": "1"}, id="interpreter"), pytest.param({}, id="cuda", marks=needs_gpu)],
 )
 def test_cases(environment: dict[str, str]) -> None:
-    inherited = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    options = ["-x", "-p", "no:cacheprovider", "-o", "markers=shipped: sizes as shipped"]
-    command = ["-m", "pytest", *map(str, CASES if environment else CASES[:1]), *options]
-    done = subprocess.run(
-        [sys.executable, *command], env=inherited | environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
+    assert_passes(*(CASES if environment else CASES[:1]), environment=environment)
 
 
-TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 TYPES = {"keys": "*i16", "owners": "*i32", "entry_splat": "*i32"}
 TYPES |= dict.fromkeys(["order", "ends", "tile_start", "entry_pair", "done"], "*i64")
 TYPES |= dict.fromkeys(["n", "m", "batch", "width", "height", "stride", "stride2d"], "i32")

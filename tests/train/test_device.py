@@ -3,14 +3,12 @@ Triton's interpreter."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import assert_passes
 
 HERE = Path(__file__).parent
 
@@ -18,13 +16,8 @@ HERE = Path(__file__).parent
 @pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed: pip install triton")
 @pytest.mark.timeout(900)  # an interpreter is slow, and a machine may be busy
 def test_cases() -> None:
-    options = ["-x", "-p", "no:cacheprovider", "-o", "timeout=900"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(HERE / "device_cases.py")],
-        env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
+    environment = {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE)}
+    assert_passes(HERE / "device_cases.py", environment=environment)
 
 
 @pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed: pip install triton")
