@@ -79,7 +79,7 @@ def test_the_start_is_the_best_until_it_is_beaten(shards, tmp_path):
     train(shards, tmp_path / "first", config=short)
     first = tmp_path / "first" / "weights.safetensors"
     # A rate that ruins the network: nothing after the start can be the best.
-    train(shards, tmp_path / "second", config=replace(short, rate=3.0, matrix_rate=3.0, warmup=1), start=first)
+    train(shards, tmp_path / "second", config=replace(short, rate=100.0, matrix_rate=100.0, warmup=1), start=first)
     log = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
     assert [r["best"] for r in log if r["kind"] == "gates"] == [True, False]
     assert log[0]["began_from"].startswith("weights.safetensors (sha256 ")

@@ -46,10 +46,10 @@ class Muon:
     def step(self, weights: Mapping[str, Tensor], rate: float) -> None:
         """Move the weights along their `.grad`: by `rate` along every direction, more where there are more outputs than
         inputs."""
-        for name, weight in weights.items():
-            grad = weight.grad
-            if grad is None or not bool(grad.any()):
-                continue
+        given = [(name, weight, weight.grad) for name, weight in weights.items() if weight.grad is not None]
+        # All are asked before the first one moves: a GPU is waited for once.
+        there = torch.stack([grad.any() for _, _, grad in given]).tolist() if given else []
+        for name, weight, grad in (each for each, moves in zip(given, there) if moves):
             mean = self.means.setdefault(name, torch.zeros_like(weight))
             mean.lerp_(grad, 1 - self.momentum)
             ahead = _rows(grad.lerp(mean, self.momentum))
