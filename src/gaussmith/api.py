@@ -131,6 +131,7 @@ def text_to_3d(
     seed: int = 0,
     prior: str | EpsPrior = "embedded",
     picture_prior: str | EpsPrior | None = None,
+    shape: text_picture.ShapeName = "made",
     device: str = "auto",
     max_memory: int | None = None,
     distillation: DistillationName = "sds",
@@ -147,6 +148,8 @@ def text_to_3d(
         prompt: what to make. negative: what not to.
         picture_prior: draw a picture from the words first, with this prior, and make that three-dimensional with
             `prior`. None: the embedded prior does so by itself, others distil the words directly.
+        shape: "made": where the embedded prior draws the picture and the words name a thing that the package's own
+            generator makes, picture and Gaussians begin with one of those (see docs/priors.md). "none": with noise.
         The rest is as in `image_to_3d`.
 
     Raises:
@@ -161,7 +164,7 @@ def text_to_3d(
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     subject = Subject(prompts=prompts)
     if drawer is not None:
-        drawing = text_picture.Config(seed=seed, candidates=8 if drawer.name == "embedded" else 1)
+        drawing = text_picture.Config(seed=seed, candidates=8 if drawer.name == "embedded" else 1, shape=shape)
         subject = text_picture.draw(drawing, prompts, drawer, on_event, folder, resume)
         del drawer, picture_prior  # one that was loaded here is of no more use, and large
     return dreamgaussian.run(config, subject, model, on_event, folder, resume)

@@ -135,6 +135,7 @@ def text(
     preset: Preset = "standard",
     prior: str = "embedded",
     picture_prior: str = "",
+    shape: Literal["made", "none"] = "made",
     distillation: DistillationName = "sds",
     guidance_scale: OptionalFloat = None,
     device: Device = "auto",
@@ -154,6 +155,8 @@ def text(
         preset: How much work to spend.
         prior: The diffusion model that imagines the object: a name that `gaussmith priors` lists, a folder, a hub id.
         picture_prior: Draw a picture of the words with this prior first, and make that three-dimensional with --prior.
+        shape: With the embedded prior, begin with a thing that the package's own generator makes (house, car, chair and
+            some 200 more names; docs/priors.md) if the words name one. none: words alone, which give coloured lumps.
         distillation: How the prior's opinion becomes a gradient.
         guidance_scale: How closely to follow the words; by default the prior's own scale.
         device: Where the prior runs; auto takes CUDA when there is one.
@@ -178,6 +181,7 @@ def text(
         preset=preset,
         prior=model,
         picture_prior=drawer,
+        shape=shape,
         distillation=distillation,
         guidance_scale=guidance_scale,
         texture_size=texture_size,

@@ -67,7 +67,8 @@ class Config:
         seed: of everything random.
         steps: of stage 1 (paper: 500). views: novel views a step (paper: 1; ours are small, and two see two sides).
         start: where the Gaussians begin: on the "draft" of a prior that makes one of the reference (ours; see
-            `embedded.draft`), else in the paper's "ball". points: their number. ball: its radius.
+            `embedded.draft`), or on the made shape of a subject that has one, else in the paper's "ball". points: their
+            number. ball: its radius.
         max_gaussians: bound for memory (ours).
         position_rate: first and last rate of the positions, times the paper's spatial scale of 10.
         color_rate, opacity_rate, scale_rate, rotation_rate: Adam's rates.
@@ -277,6 +278,7 @@ def _run(
         "elevation": subject.elevation,
         "prior": prior.name,
         "prompt": None if subject.prompts is None else subject.prompts.text,
+        "shape": None if subject.shape is None else subject.shape.report(),
         "seconds": {k: round(v, 2) for k, v in facts["seconds"].items()},
         "picture": subject.views[0].prepared.report() if subject.views else None,
         "domain": strange,
@@ -387,8 +389,11 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
 
 
 def _start(job: _Job, generator: torch.Generator) -> Gaussians:
-    """The first Gaussians: on the prior's own draft of the reference if it makes one, or in the paper's grey ball."""
+    """The first Gaussians: on the made shape that the words chose (as GSGen's on its 3D prior's points, section 3.2), on
+    the prior's own draft of the reference if it makes one, or in the paper's grey ball."""
     config = job.config
+    if job.subject.shape is not None and config.start == "draft":
+        return from_points(*job.subject.shape.points(config.points, generator))
     draft = getattr(job.prior, "draft_points", None) if config.start == "draft" else None
     drawn = draft(job.condition, config.points, generator) if draft else None
     if drawn is None:

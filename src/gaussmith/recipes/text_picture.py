@@ -1,16 +1,18 @@
-"""Words become a picture: several are drawn by diffusion from pure noise, and the one that the words fit best is kept.
+"""Words become a picture: several are drawn by diffusion, and the one that the words fit best is kept.
 
-draw     DDIM from t = 1 to 0 with classifier-free guidance, all candidates at once
+shape    made things that the words name (`synth.lookup`), for a prior that learned from such things
+draw     DDIM with classifier-free guidance, all candidates at once: from pure noise or, where there are shapes, from
+         their renders, noised so far that the outline stays and the rest is the prior's (SDEdit: Meng et al. 2022)
 judge    how much better the words explain each candidate than no words do: the gap between the errors of the
          unconditional and the conditional prediction, at a few noise times (a diffusion classifier: Li et al. 2023)
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,13 +22,17 @@ from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY
 from gaussmith.diffusion.guidance import PICTURE_SCALE
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import add_noise, ddim, even_times
-from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError, Warned, ignore
+from gaussmith.events import OnEvent, Step, UserError, Warned, ignore, timed
+from gaussmith.mesh import Mesh
 from gaussmith.picture import Prepared, prepare
 from gaussmith.priors.base import EpsPrior, place_in_frame
+from gaussmith.synth.lookup import Found, designs
+from gaussmith.synth.views import render_views
 from gaussmith.train import checkpoint
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.views import OrbitView
 
+ShapeName = Literal["made", "none"]
 JUDGE_TIMES = (0.5, 0.65, 0.8)  # noise at which the kind of thing, not its texture, is what is unsure
 
 
@@ -37,6 +43,12 @@ class Config:
     Attributes:
         candidates: pictures drawn. steps: of DDIM. guidance_scale: None for the prior's own, up to `PICTURE_SCALE`.
         azimuth, elevation: from where, degrees: a view that shows front, side and top tells most about a shape.
+        shape: begin with a "made" thing where the words name one and the prior learned from such things, or with
+            "none". designs: made things among the candidates, taken in turn.
+        strength: time to which renders of a made thing are noised. What the present weights draw anew from words they
+            draw worse: low, so that colours and edges stay.
+        sides: pictures of a made thing, evenly around it, the others at `side_elevations` in turn. From one alone the
+            prior takes the unseen sides for its own: a roof that the picture ends at is lost behind.
     """
 
     seed: int = 0
@@ -45,28 +57,95 @@ class Config:
     guidance_scale: float | None = None
     azimuth: float = 30.0
     elevation: float = 15.0
+    shape: ShapeName = "made"
+    designs: int = 4
+    strength: float = 0.2
+    sides: int = 4
+    side_elevations: tuple[float, ...] = (40.0, 15.0)
 
 
-def run(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = ignore) -> tuple[Tensor, Tensor]:
-    """Draw the candidates.
+@dataclass(frozen=True)
+class Drawn:
+    """Candidates, the best first.
 
-    Returns:
-        [N,4,s,s] premultiplied RGBA in [0,1] in the prior's frame, the best first (opaque if the prior sees no alpha),
-        and the evidence [N] of each.
+    Attributes:
+        pictures: [N,4,s,s] premultiplied RGBA in [0,1] in the prior's frame (opaque if the prior sees no alpha).
+        evidence: [N] how much better the words explain each than no words do.
+        order: [N] the number that each was drawn under: candidate i began with shape i modulo the number of shapes.
+    """
+
+    pictures: Tensor
+    evidence: Tensor
+    order: Tensor
+
+
+def run(
+    config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = ignore, shapes: Sequence[Found] = ()
+) -> Drawn:
+    """Draw the candidates, from these shapes or from noise.
 
     Raises:
         UserError: the prior cannot draw from words.
     """
     if not hasattr(prior, "text_condition") or prior.group != 1:
         raise UserError(f"the prior {prior.name} cannot draw a picture from words; choose another picture prior")
-    started = time.monotonic()
-    on_event(StageStarted("picture", config.steps))
     condition = prior.text_condition(prompts, on_event=on_event)
     generator = torch.Generator().manual_seed(config.seed)
-    count = config.candidates
-    views = OrbitView(
-        torch.full((count,), config.azimuth), torch.full((count,), config.elevation), fovy=PRIOR_FOVY, size=prior.size
-    )
+    views = _views([config.azimuth] * config.candidates, [config.elevation] * config.candidates, prior)
+    with torch.no_grad():
+        first = None
+        if shapes:
+            renders = torch.cat([_seen(shape, views[:1], prior) for shape in shapes])
+            first = renders[torch.arange(len(views)) % len(shapes)]
+        clean = _denoised(config, prior, condition, views, first, generator, on_event)
+        evidence = _evidence(prior, clean, views, condition, generator)
+        order = evidence.argsort(descending=True)
+        pictures = prior.decode(clean)[order]
+    prior.release()
+    if pictures.shape[1] == 3:
+        pictures = torch.cat([pictures, torch.ones_like(pictures[:, :1])], dim=1)
+    return Drawn(pictures.cpu(), evidence[order].cpu(), order.cpu())
+
+
+def other_sides(config: Config, prompts: Prompts, prior: EpsPrior, shape: Found, on_event: OnEvent = ignore) -> Tensor:
+    """[sides-1,4,s,s] premultiplied pictures of a made thing from `side_angles` but the first, drawn as the candidates
+    are."""
+    angles = side_angles(config)[1:]
+    if not angles:
+        return torch.zeros(0, 4, prior.size, prior.size)
+    condition = prior.text_condition(prompts)  # type: ignore[attr-defined]  # `run` asked whether it is there
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    views = _views([azimuth for azimuth, _ in angles], [elevation for _, elevation in angles], prior)
+    with torch.no_grad():
+        first = _seen(shape, views, prior)
+        clean = _denoised(config, prior, condition, views, first, generator, on_event, "sides")
+        pictures = prior.decode(clean)
+    prior.release()
+    return pictures.cpu()
+
+
+def side_angles(config: Config) -> list[tuple[float, float]]:
+    """Azimuth in [-180, 180) and elevation of each picture of a made thing, degrees."""
+    angles = [(config.azimuth, config.elevation)]
+    for i in range(1, config.sides):
+        azimuth = (config.azimuth + 360 * i / config.sides + 180) % 360 - 180
+        angles.append((azimuth, config.side_elevations[(i - 1) % len(config.side_elevations)]))
+    return angles
+
+
+def _denoised(
+    config: Config,
+    prior: EpsPrior,
+    condition: Any,
+    views: OrbitView,
+    first: Tensor | None,
+    generator: torch.Generator,
+    on_event: OnEvent,
+    stage: str = "picture",
+) -> Tensor:
+    """What is decoded to one picture a view: DDIM from noise, or from renders `first` [N,4,s,s], noised as told."""
+    strength = 1.0 if first is None else config.strength
+    steps = max(1, round(strength * config.steps))
     scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
     done = 0
 
@@ -74,21 +153,26 @@ def run(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = i
         nonlocal done
         clean = prior.predict(x, t, views, condition, scale)
         done += 1
-        on_event(Step("picture", done))
+        on_event(Step(stage, done))
         return clean
 
-    shape = prior.encode(torch.zeros(1, 4, prior.size, prior.size, device=prior.device)).shape[1:]
-    noise = torch.randn((count, *shape), generator=generator).to(prior.device)
-    with torch.no_grad():
-        clean = ddim(denoise, noise, even_times(1.0, config.steps), prior.schedule)
-        evidence = _evidence(prior, clean, views, condition, generator)
-        order = evidence.argsort(descending=True)
-        pictures = prior.decode(clean)[order]
-    prior.release()
-    if pictures.shape[1] == 3:
-        pictures = torch.cat([pictures, torch.ones_like(pictures[:, :1])], dim=1)
-    on_event(StageFinished("picture", time.monotonic() - started))
-    return pictures.cpu(), evidence[order].cpu()
+    with timed(on_event, stage, steps):
+        pictures = torch.zeros(1, 4, prior.size, prior.size, device=prior.device) if first is None else first
+        begin = prior.encode(pictures)
+        x = torch.randn((len(views), *begin.shape[1:]), generator=generator).to(prior.device)
+        if first is not None:
+            x = add_noise(begin, x, prior.schedule.level(strength))
+        return ddim(denoise, x, even_times(strength, steps), prior.schedule)
+
+
+def _views(azimuths: list[float], elevations: list[float], prior: EpsPrior) -> OrbitView:
+    return OrbitView(torch.tensor(azimuths), torch.tensor(elevations), fovy=PRIOR_FOVY, size=prior.size)
+
+
+def _seen(shape: Found, views: OrbitView, prior: EpsPrior) -> Tensor:
+    """[V,4,s,s] a made thing from these views, premultiplied RGBA in [0,1]."""
+    rgba = render_views(shape.mesh, views.azimuth.numpy(), views.elevation.numpy(), prior.size)
+    return (torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255).to(prior.device)
 
 
 def draw(
@@ -99,11 +183,12 @@ def draw(
     keep: Path | None = None,
     resume: bool = False,
 ) -> Subject:
-    """The words and the best picture of them, cut out: what a view-conditioned prior makes three-dimensional.
+    """The words and the best picture of them, cut out: what a view-conditioned prior makes three-dimensional. Of a made
+    thing, the pictures of its other sides and its shape too.
 
     Args:
-        keep: folder where the picture stays for a run that resumes: drawn again elsewhere, or by an accelerator, it may
-            differ in its last bits. resume: take it from there.
+        keep: folder where the pictures stay for a run that resumes: drawn again elsewhere, or by an accelerator, they
+            may differ in their last bits. resume: take them from there.
 
     Raises:
         UserError: the prior cannot draw, or drew nothing that can be cut out.
@@ -111,18 +196,67 @@ def draw(
     path = None if keep is None else keep / "picture.safetensors"
     settings = {"config": asdict(config), "prompts": asdict(prompts), "prior": prior.name}
     if resume and path is not None and path.is_file():
-        picture = checkpoint.load(path, config=settings).tensors["picture"]
+        saved = checkpoint.load(path, config=settings)
+        pictures, shape = saved.tensors["pictures"], _unpacked(saved)
     else:
         # What is to be cut out should stand on one colour; a prior that sees alpha draws no background at all.
         text = prompts.text if prior.sees_alpha else f"{prompts.text.strip()}, on a plain white background"
         with enough_memory(f"with the prior {prior.name}", "choose a smaller --picture-prior, or set --max-memory"):
-            picture = run(config, replace(prompts, text=text), prior, on_event)[0][0]
+            pictures, shape = _drawn(config, replace(prompts, text=text), prior, on_event)
         if path is not None:
-            checkpoint.save(path, {"picture": picture}, {}, config=settings)
-    prepared = as_prepared(picture) if prior.sees_alpha else _cut_out(picture, prompts, prior)
-    for warning in prepared.warnings:
-        on_event(Warned(warning))
-    return Subject((KnownView(prepared, config.azimuth, config.elevation),), prompts)
+            tensors, meta = _packed(shape)
+            checkpoint.save(path, {"pictures": pictures, **tensors}, meta, config=settings)
+    views = []
+    for picture, angles in zip(pictures, side_angles(config)):
+        prepared = as_prepared(picture) if prior.sees_alpha else _cut_out(picture, prompts, prior)
+        for warning in prepared.warnings:
+            on_event(Warned(warning))
+        views.append(KnownView(prepared, *angles))
+    return Subject(tuple(views), prompts, shape)
+
+
+def _drawn(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent) -> tuple[Tensor, Found | None]:
+    """The pictures [K,4,s,s] to keep, and the made thing that they were drawn from."""
+    shapes = _shapes(config, prompts, prior, on_event)
+    drawn = run(config, prompts, prior, on_event, shapes)
+    if not shapes:
+        return drawn.pictures[:1], None
+    shape = shapes[int(drawn.order[0]) % len(shapes)]
+    return torch.cat([drawn.pictures[:1], other_sides(config, prompts, prior, shape, on_event)]), shape
+
+
+def _shapes(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent) -> list[Found]:
+    """Made things for the words; none for a prior that did not learn from such things."""
+    if config.shape == "none" or not getattr(prior, "knows_made_things", False):
+        return []
+    with timed(on_event, "shape"):
+        found = designs(prompts.text, config.seed, min(config.designs, config.candidates))
+    if not found:
+        on_event(Warned(f"No made shape is called what {prompts.text.strip()[:60]!r} says; the words alone are drawn."))
+    elif found[0].unmet:
+        on_event(Warned(f"The made shape to begin with ({found[0].caption}) knows nothing of: {_listed(found[0])}."))
+    return found
+
+
+def _listed(shape: Found) -> str:
+    return ", ".join(word[:30] for word in shape.unmet[:12])
+
+
+def _packed(shape: Found | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A shape as tensors and JSON values for a checkpoint."""
+    if shape is None:
+        return {}, {}
+    assert shape.mesh.vertex_colors is not None
+    mesh = {name: getattr(shape.mesh, name) for name in ("vertices", "faces", "vertex_colors")}
+    return checkpoint.with_prefix("shape", mesh), {"shape": shape.report()}
+
+
+def _unpacked(saved: checkpoint.Checkpoint) -> Found | None:
+    told = saved.meta.get("shape")
+    if told is None:
+        return None
+    mesh = Mesh(**checkpoint.section("shape", saved.tensors))  # type: ignore[arg-type]
+    return Found(mesh, told["caption"], tuple(told["met"]), tuple(told["unmet"]))
 
 
 def _cut_out(picture: Tensor, prompts: Prompts, prior: EpsPrior) -> Prepared:

@@ -15,6 +15,7 @@ from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.picture import Prepared
 from gaussmith.priors.base import Prior, crop_to_prior
 from gaussmith.priors.embedded.domain import domain_distance
+from gaussmith.synth.lookup import Found
 from gaussmith.views import TEXT_HEIGHTS, Heights, OrbitView, elevation_range
 
 
@@ -38,10 +39,12 @@ class KnownView:
 
 @dataclass(frozen=True)
 class Subject:
-    """Known views, the first of which is the prior's reference, and words. One of the two may be missing."""
+    """Known views, the first of which is the prior's reference, and words. One of the two may be missing. And perhaps
+    the made shape, in world coordinates, that the first view was drawn from."""
 
     views: tuple[KnownView, ...] = ()
     prompts: Prompts | None = None
+    shape: Found | None = None
 
     def __post_init__(self) -> None:
         if not self.views and self.prompts is None:
@@ -67,7 +70,7 @@ class Subject:
         return TEXT_HEIGHTS if not self.views else Heights(min(low, TEXT_HEIGHTS.low), TEXT_HEIGHTS.high, True)
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint compares: angles, words, and a hash of each picture."""
+        """What a checkpoint compares: angles, words, and a hash of each picture and of the shape, if there is one."""
         views = [
             {
                 "azimuth": v.azimuth,
@@ -76,7 +79,10 @@ class Subject:
             }
             for v in self.views
         ]
-        return {"views": views, "prompts": None if self.prompts is None else asdict(self.prompts)}
+        told = {"views": views, "prompts": None if self.prompts is None else asdict(self.prompts)}
+        if self.shape is None:
+            return told
+        return told | {"shape": hashlib.sha256(self.shape.mesh.vertices.numpy().tobytes()).hexdigest()}
 
 
 def tell(prior: Prior, subject: Subject, on_event: OnEvent = ignore) -> Any:

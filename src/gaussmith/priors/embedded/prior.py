@@ -50,6 +50,7 @@ class EmbeddedPrior:
     schedule: Schedule = CosineTime()
     guidance_scale = 1.25  # chosen on validation objects; what is over 2 oversaturates
     sees_alpha, bounded, group, from_reference, told_in_words = True, True, 1, True, False
+    knows_made_things = True  # it learned from what `synth.procedural` makes: a picture of words may begin with that
 
     def __init__(self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS, domain: Domain | None = None) -> None:
         self.network = network.eval()
