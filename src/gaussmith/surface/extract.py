@@ -15,7 +15,7 @@ from gaussmith.events import UserError
 from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 from gaussmith.render.splat import rasterize
-from gaussmith.surface import density_query, marching, outline, silhouette, simplify, validity
+from gaussmith.surface import closing, density_query, marching, outline, silhouette, simplify, validity
 from gaussmith.surface.density_query import MIN_SIGMA, Grid
 
 F32 = NDArray[np.float32]
@@ -26,6 +26,7 @@ Query = Callable[[F64], tuple[F64, F64]]  # points [M,3] -> density [M] and its 
 VIEW_SIZE = 192
 MAX_STEP = 0.7  # cells a vertex may move from marching cubes' linear guess: less than the way to the next sheet
 SEAL = 4  # cells: leaks up to twice as wide are closed where a room lies behind them, see marching.solid
+FILLED = 1.5  # levels that a filled tunnel is given: its surface then lies half a cell or so outside its nodes
 
 
 def extract_mesh(
@@ -82,13 +83,17 @@ def extract_mesh(
     query: Query = partial(density_query.density_at, field, grid)
     for camera, alpha in trusted:
         density, query = _with_outline(density, query, grid, threshold, camera, alpha)
-    index, faces = _surface(density, threshold, min_component)
+    index, faces, held = _surface(density, threshold, min_component, lambda nodes: _seen_through(nodes, grid, trusted))
     start = grid.to_world(index)
+
+    def placed() -> F64:
+        """Where the density has the level; where it was filled, it says nothing."""
+        moved = simplify.project(start, faces, query, threshold, max_step=MAX_STEP * grid.spacing)
+        return np.where(held[:, None], simplify.smooth(start, faces), moved) if held.any() else moved
+
     # Where the grid is too coarse for the density, the exact places may make a face degenerate: then the plain ones.
     for improve in (
-        lambda: simplify.smooth(
-            simplify.project(start, faces, query, threshold, max_step=MAX_STEP * grid.spacing), faces, smoothing
-        ),
+        lambda: simplify.smooth(placed(), faces, smoothing),
         lambda: simplify.smooth(start, faces),
         lambda: start,
     ):
@@ -138,12 +143,27 @@ def _views(gaussians: Gaussians, grid: Grid) -> tuple[Camera, torch.Tensor]:
         return cameras, rasterize(gaussians, replace(cameras, c2w=c2w), geometry=False).alpha
 
 
-def _surface(values: F32, iso: float, min_component: float) -> tuple[F64, I64]:
-    """A valid surface of the cleaned grid, vertices in index units of the unpadded grid."""
+def _seen_through(nodes: I64, grid: Grid, trusted: Sequence[tuple[Camera, torch.Tensor]]) -> NDArray[np.bool_]:
+    """[M] whether one of the trusted pictures shows the background at the pixel of nodes [M,3]."""
+    points = torch.from_numpy(grid.to_world(nodes)).float()
+    seen = [outline.background(points, camera, alpha) for camera, alpha in trusted]
+    return torch.stack(seen).any(dim=0).numpy() if seen else np.zeros(len(nodes), bool)
+
+
+def _surface(
+    values: F32, iso: float, min_component: float, seen: Callable[[I64], NDArray[np.bool_]]
+) -> tuple[F64, I64, NDArray[np.bool_]]:
+    """A valid surface of the cleaned and closed grid: vertices in index units of the unpadded grid, faces, and which
+    vertices [V] lie on what was filled, see `closing`."""
     values = marching.clean(values, iso, min_component, SEAL)
+    body = values > iso
+    filled = closing.closed(body, lambda nodes: seen(nodes - 1)) & ~body
+    values[filled] = FILLED * iso
     for march in (marching.march_cubes, marching.march_tetrahedra):
         vertices, faces = march(values, iso)
         faces = validity.large_parts(vertices, faces, min_component)
         if validity.is_closed_manifold(faces):
             break
-    return vertices - 1, faces
+    ends = (tuple(end(vertices).astype(np.int64).T) for end in (np.floor, np.ceil))  # of the grid edge it lies on
+    held = np.logical_or.reduce([filled[end] for end in ends])
+    return vertices - 1, faces, held

@@ -81,3 +81,11 @@ def fit(density: F32, grid: Grid, level: float, camera: Camera, alpha: Tensor) -
     gain = ndimage.gaussian_filter(np.log(ndimage.grey_dilation(gain, 3)), BLUR)
     clear = alpha.detach().cpu()[0, ..., 0].clamp(0, 1) - 1
     return Outline(camera, level, torch.stack([torch.from_numpy(gain).float(), clear.float()]))
+
+
+def background(points: Tensor, camera: Camera, alpha: Tensor) -> Tensor:
+    """[M] whether world points [M,3] lie in the frame of one camera where its alpha [1,H,W,1] is under a half."""
+    x, y, depth = camera.project(points)[0].unbind(dim=-1)
+    inside = (depth > NEAR) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
+    column, row = (torch.where(inside, along, 0.0).long() for along in (x, y))
+    return inside & ~torch.from_numpy(silhouette.covered_pixels(alpha))[0, row, column]
