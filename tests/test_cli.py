@@ -390,9 +390,10 @@ def test_text_passes_every_option_on(monkeypatch, prior, tmp_path, capsys) -> No
     monkeypatch.setattr(api, "text_to_3d", job)
     command = ["text", "A blue house, with a RED roof!", "-o", str(tmp_path), "--negative", "snow", "--seed", "3"]
     command += ["--preset", "draft", "--distillation", "ism", "--guidance-scale", "4", "--picture-prior", "embedded"]
+    command += ["--shape", "none"]
     assert cli.main(command) == 0
     expected = {
-        "prompt": "A blue house, with a RED roof!", "negative": "snow", "seed": 3, "preset": "draft",
+        "shape": "none", "prompt": "A blue house, with a RED roof!", "negative": "snow", "seed": 3, "preset": "draft",
         "distillation": "ism", "guidance_scale": 4.0, "prior": "the prior", "picture_prior": "the prior",
     }  # fmt: skip
     assert {key: got[key] for key in expected} == expected

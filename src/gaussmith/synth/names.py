@@ -30,7 +30,7 @@ _NOUNS = {
     "drumstick": "chicken leg",
     "fish": "fish, shark",
     "flag": "flag, banner",
-    "gem": "diamond, ring, coin, star, heart",
+    "gem": "diamond, ring, coin, coins, star, heart",
     "gun": "pistol, rifle",
     "hat": "hat, witch hat, top hat, cap",
     "icecream": "ice cream",
