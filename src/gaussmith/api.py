@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -48,6 +48,7 @@ def image_to_3d(
     azimuth: float | Sequence[float] = 0.0,
     prompt: str = "",
     keep_framing: bool = False,
+    symmetry: Literal["auto", "none"] = "auto",
     preset: str = "standard",
     seed: int = 0,
     prior: str | EpsPrior = "embedded",
@@ -69,6 +70,8 @@ def image_to_3d(
             elevations -80 to 80. Azimuth 0 is the asset's front, positive turns the camera to the object's left hand.
         prompt: what it is, in words, for a prior that reads them.
         keep_framing: take the pictures exactly as framed (ignored for prepared ones).
+        symmetry: "auto" or "none": may a single picture, mirrored, count as a second view where the embedded prior sees
+            that the object is its own mirror image?
         preset: "draft", "standard" or "fine".
         seed: same seed, same bytes.
         prior: "embedded", a published prior's name, a folder, a hub id, or any object of the `EpsPrior` protocol.
@@ -93,7 +96,11 @@ def image_to_3d(
             on_event(Warned(warning))
     subject = Subject(views, Prompts(prompt) if prompt.strip() else None)
     model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
+    if symmetry not in ("auto", "none"):
+        raise UserError(f'symmetry is "auto" or "none", not {symmetry!r}')
     config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
+    if symmetry == "none":
+        config = replace(config, mirror=0.0)
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     return dreamgaussian.run(config, subject, model, on_event, folder, resume)
 

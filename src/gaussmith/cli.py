@@ -60,6 +60,7 @@ def image(
     elevations: str = "",
     prompt: str = "",
     keep_framing: bool = False,
+    symmetry: Literal["auto", "none"] = "auto",
     seed: int = 0,
     preset: Preset = "standard",
     prior: str = "embedded",
@@ -82,6 +83,8 @@ def image(
         elevations: For several pictures: the elevation of each, as in 10,10,40; by default that of --elevation.
         prompt: What it is, in words, for a prior that reads them.
         keep_framing: Take the pictures exactly as framed instead of centring and scaling the object.
+        symmetry: auto: where the embedded prior sees that the object is its own mirror image, the mirrored picture
+            counts as a second view; none: it never does.
         seed: Same seed, same result.
         preset: How much work to spend.
         prior: The diffusion model that imagines the unseen sides: a name that `gaussmith priors` lists, a folder, or a
@@ -114,6 +117,7 @@ def image(
         azimuth=turns,
         elevation=heights,
         prompt=prompt,
+        symmetry=symmetry,
         seed=seed,
         preset=preset,
         prior=model,

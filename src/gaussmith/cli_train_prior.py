@@ -18,6 +18,7 @@ from gaussmith.recipes import train_prior as recipe
 from gaussmith.synth.objects import ObjectSet, load_objects, split
 from gaussmith.synth.procedural import generate_objects
 from gaussmith.synth.views import render_shards
+from gaussmith.train import symmetry
 
 DEFAULTS = recipe.Config()
 
@@ -60,6 +61,10 @@ def train_prior(
         made = generated(config.seed, procedural, on_event)
         render("procedural", made, np.arange(procedural), shards, views, config.seed, on_event)
         weights = recipe.run(config, shards, output, on_event, str(chosen), resume, start=start)
+        train, held_out = split(catalogue)
+        some = np.random.default_rng(config.seed).permutation(train)[: symmetry.PICTURES]
+        for path in (weights, weights.with_name("best.safetensors")):
+            symmetry.teach(path, catalogue, some.tolist(), held_out.tolist(), on_event)
     tell(quiet, str(weights))
 
 

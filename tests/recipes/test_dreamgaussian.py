@@ -21,7 +21,8 @@ from gaussmith.events import StageFinished, Step, UserError, ignore
 from gaussmith.gaussians import from_points
 from gaussmith.metrics import iou
 from gaussmith.picture import Prepared
-from gaussmith.recipes.dreamgaussian import PRESETS, Config, _bending, _Job, _known, _start, run
+from gaussmith.priors.embedded.symmetry import Plane
+from gaussmith.recipes.dreamgaussian import PRESETS, Config, _bending, _Job, _known, _mirrored, _start, run
 from gaussmith.render.mesh import render_mesh
 from gaussmith.render.splat import rasterize
 from gaussmith.surface import check
@@ -280,7 +281,7 @@ def test_bending_flattens_the_depth_that_a_picture_cannot_see():
     noise = 0.05 * torch.randn(x.numel(), generator=g)
     wall = from_points(torch.stack([x.flatten(), y.flatten(), noise], dim=1), torch.full((x.numel(), 3), 0.5), 0.95)
     view = KnownView(Prepared(torch.ones(64, 64, 4), DEFAULT_FOVY, 1.0, (0.0, 0.0), (64, 64), True, "alpha"))
-    found, optimizer = _known(Subject((view,)), 64, torch.device("cpu")), Adam({"means": 0.003})
+    found, optimizer = _known((view,), 64, torch.device("cpu")), Adam({"means": 0.003})
     assert found is not None
 
     def depth() -> Tensor:
@@ -294,6 +295,47 @@ def test_bending_flattens_the_depth_that_a_picture_cannot_see():
         wall = wall.detach()
     assert float(depth().std()) < 0.5 * float(before.std())
     assert float(depth().mean()) == pytest.approx(float(before.mean()), abs=0.03)  # flat where it stood
+
+
+class Mirrored(Ellipsoid):
+    """Sees a plane of symmetry half-way to azimuth 90, and is told when it is believed."""
+
+    def mirror_plane(self, condition: Any) -> Plane:
+        return Plane(45.0, 3.0)
+
+    def with_mirrored(self, condition: Any, plane: Plane) -> str:
+        return "mirrored"
+
+    def predict(self, noisy: Tensor, t: Tensor, views: Any, condition: Any, guidance_scale: float) -> Tensor:
+        self.told = condition
+        return super().predict(noisy, t, views, condition, guidance_scale)
+
+
+def test_a_mirrored_picture_is_a_view_beside_the_pictures():
+    view = known(0.0, 0.0)
+    # The picture has a red half on the left: mirrored, it is on the right.
+    rgba = view.prepared.rgba.clone()
+    half = rgba.shape[1] // 2
+    rgba[..., :3] = torch.tensor([0.1, 0.1, 0.8])
+    rgba[:, :half, :3] = torch.tensor([0.9, 0.1, 0.1])
+    view = KnownView(replace(view.prepared, rgba=rgba))
+    reds = {}
+    for mirror in (0.0, 1.0):
+        prior = Mirrored()
+        result = run(replace(SHORT, mirror=mirror, sds_weight=0.0), Subject((view,)), prior)
+        seen = rasterize(result.gaussians, orbit(90.0, 0.0, width=64)).rgb[0]
+        reds[mirror] = float((seen[..., 0] - seen[..., 2])[:, 34:].mean())
+        assert (result.report["symmetry"] is None) == (mirror == 0.0)
+        assert (prior.told == "mirrored") == (mirror > 0)
+        assert len(result.report["views"]) == 1  # what is believed is not what is known
+    assert reds[1.0] > reds[0.0] + 0.02
+
+
+def test_several_pictures_need_no_mirror():
+    views = (known(0.0, 0.0), known(120.0, 0.0))
+    job = _Job(SHORT, Subject(views), Mirrored(), None, ignore, lambda *a, **k: None, {})
+    assert _mirrored(SHORT, job.subject, job.prior, None) == (None, (), None)
+    assert job.shares == [0.5, 0.5]
 
 
 def test_a_prior_for_pictures_only_says_so():

@@ -15,7 +15,7 @@ from gaussmith.events import Step, UserError
 from gaussmith.priors.embedded.network import NetworkConfig
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary
-from gaussmith.recipes.train_prior import Config, draw_batch, initial_network, run
+from gaussmith.recipes.train_prior import FRONT, Config, draw_batch, draw_captioned, initial_network, run
 from gaussmith.synth.views import Views, load_views
 
 TINY = NetworkConfig(
@@ -23,7 +23,7 @@ TINY = NetworkConfig(
     volume_channels=6, volume_depth=6, ray_steps=8, embedding=32,
 )  # fmt: skip
 CONFIG = Config(
-    samples=64, references=4, targets=2, warmup=2, draft_share=0.25, draft_targets=2, evaluate_every=8, gate_objects=6,
+    samples=88, references=4, targets=2, texts=4, warmup=2, draft_share=0.2, draft_targets=2, evaluate_every=8, gate_objects=6,
     save_every=4,
 )  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_trains_and_exports(shards, tmp_path):
     assert len(gates) == 1
     assert all(np.isfinite(list(gates[0].values())))
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [(r["kind"], r["step"], r["samples"]) for r in log] == [("run", 0, 0), ("loss", 8, 64), ("gates", 8, 64)]
+    assert [(r["kind"], r["step"], r["samples"]) for r in log] == [("run", 0, 0), ("loss", 8, 88), ("gates", 8, 88)]
     assert log[1]["draft"] == pytest.approx(np.mean(losses))
     assert gates[0].items() <= log[2].items()
     assert prior.domain is not None
@@ -143,6 +143,29 @@ def test_captions_lose_their_colours_with_the_picture(shards):
     assert 0 < sum("red" not in caption for caption in changed.captions) < 16
 
 
+def test_captioned_views_look_at_the_front(shards):
+    views = load_views(sorted((shards / "train").glob("*.npz")))
+    drawn = draw_captioned(views, 400, np.random.default_rng(3))
+    assert drawn.targets.shape == (400, 4, 64, 64) and len(drawn.captions) == 400
+    width, low, high = FRONT
+    near = (drawn.front.abs() <= width) & (drawn.elevation >= low) & (drawn.elevation <= high)
+    anywhere = (np.abs(views.azimuth) <= width) & (views.elevation >= low) & (views.elevation <= high)
+    some = anywhere.any(axis=1).mean()  # of the discs have such a view; the others, and a quarter of all, show any
+    assert float(near.float().mean()) == pytest.approx(0.75 * some + 0.25 * anywhere.mean(), abs=0.07)
+    assert 0.75 * some > anywhere.mean() + 0.1
+    assert float((drawn.front > 0).float().mean()) == pytest.approx(0.5, abs=0.1)
+    assert 0 < sum("red" not in caption for caption in drawn.captions) < 100
+
+
+def test_captions_are_learned(shards, tmp_path):
+    """With words alone to learn from, what the words say is told apart from nothing ever better."""
+    config = replace(CONFIG, samples=300, draft_share=0.0, texts=24, references=1, targets=1, evaluate_every=6)
+    train(shards, tmp_path, config=config)
+    gates = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    ratios = [gate["caption"] for gate in gates if gate["kind"] == "gates"]
+    assert ratios[-1] > ratios[0]
+
+
 def test_begins_from_weights_that_know_no_words(shards, tmp_path):
     old = EmbeddedPrior(initial_network(TINY, seed=5))
     save_weights(old, tmp_path / "old.safetensors")
@@ -180,12 +203,13 @@ def test_without_procedural_objects(shards, tmp_path):
 
 
 def test_the_draft_phase_counts_its_own_samples():
-    config = Config(samples=1000, references=4, targets=2, draft_share=0.5, draft_targets=8)
+    config = Config(samples=1000, references=4, targets=2, texts=0, draft_share=0.5, draft_targets=8)
     assert config.draft_steps == 16
     assert config.samples_by(16) == 512
     assert config.steps == 16 + 61  # 488 samples, 8 a step
     assert 1000 <= config.samples_by(config.steps) < 1008
     assert [config.samples_by(n) for n in (0, 1, 17)] == [0, 32, 520]
+    assert replace(config, texts=3).samples_by(17) == 523
     assert replace(config, draft_share=1.0).samples_by(replace(config, draft_share=1.0).steps) >= 992
 
 

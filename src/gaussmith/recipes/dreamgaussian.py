@@ -13,7 +13,7 @@ Departures from the paper are listed with their reasons in docs/method.md; each 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +53,7 @@ from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
 from gaussmith.train.figures import reference_figures
 from gaussmith.train.schedules import log_lerp, staged
-from gaussmith.train.subject import Subject, strangeness, tell
+from gaussmith.train.subject import KnownView, Subject, strangeness, tell
 from gaussmith.train.texture import RefineConfig, refine_texture
 from gaussmith.train.variational import Learner, sources
 from gaussmith.views import OrbitView, four_view_ring, stratified_orbit
@@ -81,6 +81,8 @@ class Config:
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
             1,000; a heavier alpha keeps thin parts).
+        mirror: weight beside the reference's of its mirrored picture, where the prior sees that the thing is its own
+            mirror image (`embedded.symmetry`, ours); 0 for none.
         bending: weight of the bending of the known views' depth (`losses.bending`, ours), times the progress. They say
             nothing of depth, and are so heavy that any depth is taken that explains a colour: without it the surface
             is pitted along the picture's colour edges. bending_every: steps from one such look to the next.
@@ -112,6 +114,7 @@ class Config:
     reference_size: int = 384
     reference_rgb: float = 10_000.0
     reference_alpha: float = 8_000.0
+    mirror: float = 0.3
     bending: float = 2_000.0
     bending_every: int = 2
     densify: density.Config = field(default_factory=density.Config)
@@ -190,6 +193,18 @@ class _Job:
     on_event: OnEvent
     store: Callable[..., None]
     facts: dict[str, Any]
+    mirrored: tuple[KnownView, ...] = ()
+
+    @property
+    def known(self) -> tuple[KnownView, ...]:
+        """The pictures, and what is believed to be seen from elsewhere."""
+        return (*self.subject.views, *self.mirrored)
+
+    @property
+    def shares(self) -> list[float]:
+        """What each of `known` counts for: the pictures for 1 together."""
+        views = self.subject.views
+        return [1 / len(views) for _ in views] + [self.config.mirror for _ in self.mirrored]
 
     @property
     def scale(self) -> float:
@@ -243,7 +258,8 @@ def _run(
             meta = {"stage": stage, "step": step, "facts": facts}
             checkpoint.save(path, tensors, meta, config=settings, generators={"main": generator} if generator else None)
 
-    job = _Job(config, subject, prior, tell(prior, subject, on_event), on_event, store, facts)
+    condition, mirrored, symmetry = _mirrored(config, subject, prior, tell(prior, subject, on_event))
+    job = _Job(config, subject, prior, condition, on_event, store, facts, mirrored)
     strange = strangeness(prior, subject, on_event)
 
     if saved and stage != "gaussians":
@@ -282,6 +298,7 @@ def _run(
         "seconds": {k: round(v, 2) for k, v in facts["seconds"].items()},
         "picture": subject.views[0].prepared.report() if subject.views else None,
         "domain": strange,
+        "symmetry": symmetry,
         "gaussians": {"count": len(gaussians), **facts["density"]},
         "mesh": check(mesh).to_dict(),
         "texture": {
@@ -293,6 +310,18 @@ def _run(
         "views": figures,
     }
     return Result(gaussians, mesh, subject, report)
+
+
+def _mirrored(
+    config: Config, subject: Subject, prior: EpsPrior, condition: Any
+) -> tuple[Any, tuple[KnownView, ...], dict[str, float] | None]:
+    """The condition with the mirrored picture of a single known view, that picture, and the report's words."""
+    find = getattr(prior, "mirror_plane", None)
+    plane = find(condition) if config.mirror and find and len(subject.views) == 1 else None
+    if plane is None:
+        return condition, (), None
+    told = {"plane_azimuth": plane.azimuth, "promised_db": round(plane.worth, 2)}
+    return prior.with_mirrored(condition, plane), (subject.views[0].mirrored(plane.view),), told  # type: ignore[attr-defined]
 
 
 def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
@@ -316,7 +345,8 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     method, learners = _method(job), _learners(job, saved)
 
     heights, size = subject.heights(prior), config.reference_size
-    known_views, relief = _known(subject, size, device), _known(subject, RELIEF_SIZE, device)
+    known_views, relief = (_known(job.known, side, device) for side in (size, RELIEF_SIZE))
+    shares = torch.tensor(job.shares, device=device)
     sizes = tuple((begin, round(side * prior.size)) for begin, side in config.sizes)
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
@@ -352,18 +382,19 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
         if known_views is not None:
             cameras, target = known_views
             known = rasterize(gaussians, cameras, geometry=False)
-            drawn.append((known, size, len(subject.views)))
+            drawn.append((known, size, len(target)))
             # On white and on black at once: on white alone, a hole in a white wall would cost nothing.
             color, alpha = known.rgb - target[..., :3], known.alpha - target[..., 3:]
-            rgb_error = 0.5 * (color.square().mean() + (color - alpha).square().mean())
-            loss = loss + progress * (config.reference_rgb * rgb_error + config.reference_alpha * alpha.square().mean())
+            rgb_error = 0.5 * (_weighed(color, shares) + _weighed(color - alpha, shares))
+            alpha_error = _weighed(alpha, shares)
+            loss = loss + progress * (config.reference_rgb * rgb_error + config.reference_alpha * alpha_error)
         if relief is not None and config.bending and step % config.bending_every == 0:
             loss = loss + progress * config.bending * _bending(gaussians, *relief)
         loss.backward()
 
-        for render, width, share in drawn:
+        for render, width, count in drawn:
             if render.means2d.grad is not None:
-                statistics = density.accumulate(statistics, render.means2d.grad, render.radii, width, width, share)
+                statistics = density.accumulate(statistics, render.means2d.grad, render.radii, width, width, count)
         optimizer.step(gaussians.tensors())
         gaussians = gaussians.detach()
         if density.due(step, config.steps, config.densify):
@@ -389,8 +420,8 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
 
 
 def _start(job: _Job, generator: torch.Generator) -> Gaussians:
-    """The first Gaussians: on the made shape that the words chose (as GSGen's on its 3D prior's points, section 3.2), on
-    the prior's own draft of the reference if it makes one, or in the paper's grey ball."""
+    """The first Gaussians: on the made shape that the words chose (as GSGen's on its 3D prior, section 3.2), on the
+    prior's own draft of the reference if it makes one, or in the paper's grey ball."""
     config = job.config
     if job.subject.shape is not None and config.start == "draft":
         return from_points(*job.subject.shape.points(config.points, generator))
@@ -472,13 +503,18 @@ def _encoded(prior: EpsPrior, render: Render, generator: torch.Generator) -> Ten
     return prior.encode(pictures, float(torch.rand(1, generator=generator) < 0.5))
 
 
-def _known(subject: Subject, size: int, device: torch.device) -> tuple[Camera, Tensor] | None:
+def _known(views: Sequence[KnownView], size: int, device: torch.device) -> tuple[Camera, Tensor] | None:
     """Cameras of the known views at that size, and the pictures [K,size,size,4], premultiplied."""
-    if not subject.views:
+    if not views:
         return None
-    pictures = torch.stack([view.premultiplied().permute(2, 0, 1) for view in subject.views])
+    pictures = torch.stack([view.premultiplied().permute(2, 0, 1) for view in views])
     target = F.interpolate(pictures, size=(size, size), mode="area").permute(0, 2, 3, 1)
-    return concat([view.camera(size) for view in subject.views]), target.to(device)
+    return concat([view.camera(size) for view in views]), target.to(device)
+
+
+def _weighed(error: Tensor, shares: Tensor) -> Tensor:
+    """The mean squares of K views' errors [K,H,W,C], each counted by its share [K]."""
+    return (error.square().mean(dim=(1, 2, 3)) * shares).sum()
 
 
 def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkpoint | None = None) -> Mesh:
@@ -494,8 +530,9 @@ def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkp
             job.store("refine", step, _with_mesh(gaussians, mesh.with_(albedo=texture)), generator)
 
     return refine_texture(
-        mesh, job.subject, job.prior, job.condition, config.refine, job.picture_scale, on_step, first, generator
-    )
+        mesh, job.subject, job.prior, job.condition, config.refine, job.picture_scale, on_step, first, generator,
+        job.mirrored,
+    )  # fmt: skip
 
 
 def _with_mesh(gaussians: Gaussians, mesh: Mesh) -> dict[str, Tensor]:

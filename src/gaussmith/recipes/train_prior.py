@@ -50,9 +50,9 @@ class Config:
             warm-up over `warmup` steps, linear cool-down over the last `cooldown` share of the steps.
         matrix_rate: that of Muon, which moves the matrices and convolutions between; warmed and cooled alike. Both are
             for random weights: from trained ones a third and a sixth of them do better.
+        texts: targets a step that are told by the caption alone, seen from about the front, as words are drawn.
         drop: share of samples without condition, for classifier-free guidance (Ho & Salimans 2022 use 0.1-0.2).
-        text_share: share of samples with the caption alone. captioned: share of those with the picture that get the
-            caption too.
+            captioned: share of those with the picture that get the caption too.
         procedural_share: share of the references drawn from the procedural objects, where there are any.
         draft_share: share of the samples that train the encoder's draft alone; `draft_targets` then are the targets for
             each reference, and every `draft_stride`-th row and column of rays is looked along.
@@ -69,8 +69,8 @@ class Config:
     matrix_rate: float = 1e-2
     warmup: int = 100
     cooldown: float = 0.3
+    texts: int = 12
     drop: float = 0.1
-    text_share: float = 0.2
     captioned: float = 0.3
     procedural_share: float = 0.4
     draft_share: float = 0.5
@@ -93,12 +93,13 @@ class Config:
     def steps(self) -> int:
         """Steps in all."""
         rest = max(0, self.samples - self.samples_by(self.draft_steps))
-        return self.draft_steps + math.ceil(rest / (self.references * self.targets))
+        return self.draft_steps + math.ceil(rest / (self.references * self.targets + self.texts))
 
     def samples_by(self, step: int) -> int:
         """Target views seen in the first `step` steps."""
         drafts = min(step, self.draft_steps)
-        return self.references * (drafts * self.draft_targets + (step - drafts) * self.targets)
+        whole = self.references * self.targets + self.texts
+        return drafts * self.references * self.draft_targets + (step - drafts) * whole
 
 
 def run(
@@ -355,17 +356,21 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
     values = {"draft": draft_loss.item()}
     if not drafting:
         count = len(batch.owner)
-        # Two thirds of the density at high noise (p(t) = 2t): distillation starts and decides there.
-        t = torch.from_numpy(np.sqrt(random.random(count)).astype(np.float32)).to(device)
-        noise = torch.from_numpy(random.standard_normal(batch.targets.shape, np.float32)).to(device)
         keep, keep_caption = (torch.from_numpy(k).to(device) for k in _conditions(config, count, random))
-        cos, sin = torch.cos(t * math.pi / 2)[:, None, None, None], torch.sin(t * math.pi / 2)[:, None, None, None]
         pose = pose_features(batch.azimuth, batch.reference_elevation[batch.owner], batch.elevation)
         place = pose_features(batch.front, torch.zeros_like(batch.front), batch.elevation)
         told = Told(draft, encoded.tokens[batch.owner], pose, keep, batch.words, keep_caption, place)
-        noisy = cos * batch.targets + sin * noise
+        shown = batch.targets
+        if config.texts:
+            captioned, told_of_them = _captioned(state, config, worlds, random)
+            shown, told = torch.cat([shown, captioned]), _both(told, told_of_them)
+        # Two thirds of the density at high noise (p(t) = 2t): distillation starts and decides there.
+        t = torch.from_numpy(np.sqrt(random.random(len(shown))).astype(np.float32)).to(device)
+        noise = torch.from_numpy(random.standard_normal(shown.shape, np.float32)).to(device)
+        cos, sin = torch.cos(t * math.pi / 2)[:, None, None, None], torch.sin(t * math.pi / 2)[:, None, None, None]
+        noisy = cos * shown + sin * noise
         v = model.denoise(noisy, t, told)
-        v_loss = (v - (cos * noise - sin * batch.targets)).square().mean()
+        v_loss = (v - (cos * noise - sin * shown)).square().mean()
         loss = loss + v_loss
         values["v"] = v_loss.item()
     loss.backward()
@@ -375,10 +380,64 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
 
 def _conditions(config: Config, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """For each sample, float32 [count]: is the picture given, and is the caption?"""
-    kind, also = random.random(count), random.random(count) < config.captioned
-    picture = kind >= config.drop + config.text_share
-    caption = np.where(picture, also, kind >= config.drop)
-    return picture.astype(np.float32), caption.astype(np.float32)
+    picture, also = random.random(count) >= config.drop, random.random(count) < config.captioned
+    return picture.astype(np.float32), (picture & also).astype(np.float32)
+
+
+def _captioned(
+    state: _State, config: Config, worlds: list[tuple[Views, float]], random: np.random.Generator
+) -> tuple[Tensor, Told]:
+    """`config.texts` targets [T,4,64,64] and what is told of them: the caption alone, sometimes nothing."""
+    counts = random.multinomial(config.texts, [share for _, share in worlds])
+    drawn = [draw_captioned(views, int(n), random) for (views, _), n in zip(worlds, counts) if n]
+    targets = torch.cat([some.targets for some in drawn])
+    front, elevation = torch.cat([some.front for some in drawn]), torch.cat([some.elevation for some in drawn])
+    keep_caption = torch.from_numpy((random.random(len(targets)) >= config.drop).astype(np.float32))
+    words = state.vocabulary.numbers([caption for some in drawn for caption in some.captions])
+    nobody, nothing = torch.zeros(len(targets), dtype=torch.int64), torch.zeros(len(targets))
+    device = next(iter(state.masters.values())).device
+    words, keep, keep_caption = (x.to(device) for x in (words, nothing, keep_caption))
+    return targets.to(device), state.model.tell(None, nobody, nothing, elevation, keep, words, keep_caption, front)
+
+
+def _both(first: Told, second: Told) -> Told:
+    """One batch of two."""
+    return Told(**{name: torch.cat([part, getattr(second, name).to(part)]) for name, part in vars(first).items()})
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """targets [B,4,64,64] in [-1,1], angles [B] in degrees, front relative to the object's front, and captions."""
+
+    targets: Tensor
+    front: Tensor
+    elevation: Tensor
+    captions: list[str]
+
+
+def draw_captioned(views: Views, count: int, random: np.random.Generator) -> Captioned:
+    """Draw objects and a view of each, `FRONT_SHARE` of them from within `FRONT` where there is such a view. Half are
+    mirrored, and a tenth have their colour channels permuted and no word of colour."""
+    objects = random.integers(0, len(views.index), count)
+    front = (views.azimuth[objects] + 180) % 360 - 180
+    heights = views.elevation[objects]
+    near = (np.abs(front) <= FRONT[0]) & (heights >= FRONT[1]) & (heights <= FRONT[2])
+    good = near | (random.random((count, 1)) >= FRONT_SHARE)
+    row = (random.random(good.shape) + good).argmax(axis=1)
+    each = np.arange(count)
+    pictures, azimuth = _to_signed(views.rgba[objects, row]), front[each, row].astype(np.float32)
+    captions = views.caption[objects].tolist()
+    for i in each.tolist():
+        if random.random() < 0.5:
+            pictures[i], azimuth[i] = pictures[i].flip(-1), -azimuth[i]
+        if random.random() < 0.1:
+            pictures[i] = pictures[i][[*random.permutation(3), 3]]
+            captions[i] = without_colours(captions[i])
+    return Captioned(pictures, torch.from_numpy(azimuth), torch.from_numpy(heights[each, row]).float(), captions)
+
+
+# From where most captioned views look: azimuth either side of the front, least and largest elevation, degrees.
+FRONT, FRONT_SHARE = (70.0, -5.0, 40.0), 0.75
 
 
 @dataclass(frozen=True)

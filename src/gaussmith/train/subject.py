@@ -31,6 +31,12 @@ class KnownView:
         """The camera that took it, with another picture size if asked."""
         return orbit(self.azimuth, self.elevation, width=size or self.prepared.rgba.shape[1])
 
+    def mirrored(self, azimuth: float) -> KnownView:
+        """What a camera at that azimuth from this one sees of a thing that is its own mirror image in the upright plane
+        half-way between the two."""
+        picture = replace(self.prepared, rgba=self.prepared.rgba.flip(1))
+        return KnownView(picture, (self.azimuth + azimuth + 180) % 360 - 180, self.elevation)
+
     def premultiplied(self) -> Tensor:
         """[S,S,4] the picture, colour times alpha."""
         rgba = self.prepared.rgba

@@ -6,7 +6,7 @@ count by their plain error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from gaussmith.priors.base import Prior
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.seams import equalise_seams
-from gaussmith.train.subject import Subject
+from gaussmith.train.subject import KnownView, Subject
 from gaussmith.views import four_view_ring, random_orbit
 
 OnStep = Callable[[int, float, Tensor, torch.Generator], None]
@@ -55,6 +55,7 @@ def refine_texture(
     on_step: OnStep,
     first: int = 0,
     generator: torch.Generator | None = None,
+    mirrored: Sequence[KnownView] = (),
 ) -> Mesh:
     """The mesh with its albedo refined.
 
@@ -62,6 +63,7 @@ def refine_texture(
         mesh: with uv and albedo [S,S,3]. scale: guidance scale.
         on_step: called with (step, loss, albedo, generator) after each step.
         first, generator: steps already done and the random state after them, to resume; else one is made with seed 0.
+        mirrored: further views that are believed, where no known view says better.
     """
     assert mesh.albedo is not None
     texture = mesh.albedo
@@ -69,7 +71,8 @@ def refine_texture(
     generator = generator or torch.Generator().manual_seed(0)
     heights = subject.heights(prior)
     side = round(config.size * prior.size)
-    known = [(refine.View(mesh, view.camera()), view.premultiplied()[None]) for view in subject.views]
+    # The last has the last word.
+    known = [(refine.View(mesh, view.camera()), view.premultiplied()[None]) for view in (*mirrored, *subject.views)]
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
         strength = config.strength[0] + (config.strength[1] - config.strength[0]) * progress

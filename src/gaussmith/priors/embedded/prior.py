@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.priors.embedded import draft
 from gaussmith.priors.embedded.domain import Domain
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
+from gaussmith.priors.embedded.symmetry import Plane, SymmetryHead, find_plane
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.priors.graphs import Graphs
 from gaussmith.views import OrbitView
@@ -28,15 +30,22 @@ from gaussmith.views import OrbitView
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 NO_WORDS = Vocabulary(())
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
-_DOMAIN = "domain."  # before the names of the tensors that are not the network's
+_DOMAIN, _SYMMETRY = "domain.", "symmetry."  # before the names of the tensors that are not the network's
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a job is about: the digested reference picture or None, and the numbers [1,L] of a caption's words."""
+    """What a job is about.
+
+    Attributes:
+        encoded: R digested reference pictures, or None. caption: [1,L] numbers of a caption's words.
+        pictures: [R,4,64,64] the references in [-1,1]. azimuth: [R] degrees of their cameras from the first's.
+    """
 
     encoded: Encoded | None
     caption: Tensor
+    pictures: Tensor | None = None
+    azimuth: Tensor = field(default_factory=lambda: torch.zeros(1))
 
 
 class EmbeddedPrior:
@@ -52,10 +61,17 @@ class EmbeddedPrior:
     sees_alpha, bounded, group, from_reference, told_in_words = True, True, 1, True, False
     knows_made_things = True  # it learned from what `synth.procedural` makes: a picture of words may begin with that
 
-    def __init__(self, network: PriorNetwork, vocabulary: Vocabulary = NO_WORDS, domain: Domain | None = None) -> None:
+    def __init__(
+        self,
+        network: PriorNetwork,
+        vocabulary: Vocabulary = NO_WORDS,
+        domain: Domain | None = None,
+        symmetry: SymmetryHead | None = None,
+    ) -> None:
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.domain = domain  # None: nobody measured what pictures it learned from
+        self.symmetry = symmetry  # None: it was not taught what mirrored pictures are worth
         self.device = network.encoder_in.weight.device
         self._graphs = Graphs()
 
@@ -69,7 +85,21 @@ class EmbeddedPrior:
         encoded = self.network.encode(signed, torch.tensor([float(elevation)]))
         caption = "" if prompts is None else prompts.text
         self._tell_unknown(caption, on_event)
-        return Condition(encoded, self.vocabulary.numbers([caption]).to(self.device))
+        return Condition(encoded, self.vocabulary.numbers([caption]).to(self.device), signed)
+
+    def mirror_plane(self, condition: Condition) -> Plane | None:
+        """The upright plane in which the reference's object is its own mirror image, see `symmetry.find_plane`."""
+        if self.symmetry is None or condition.encoded is None or condition.pictures is None:
+            return None
+        return find_plane(self.symmetry, self.network, condition.encoded, condition.pictures)
+
+    @torch.no_grad()
+    def with_mirrored(self, condition: Condition, plane: Plane) -> Condition:
+        """The condition with the reference's mirrored picture beside it: a view is asked of the nearer of the two."""
+        assert condition.encoded is not None and condition.pictures is not None
+        pictures = torch.cat([condition.pictures, condition.pictures.flip(-1)])
+        encoded = self.network.encode(pictures, condition.encoded.elevation.repeat(2))
+        return replace(condition, encoded=encoded, pictures=pictures, azimuth=torch.tensor([0.0, plane.view]))
 
     def text_condition(self, prompts: Prompts, on_event: OnEvent = ignore) -> Condition:
         """The condition of words alone: `prompts.text`, for the camera is told to the network itself.
@@ -91,10 +121,16 @@ class EmbeddedPrior:
         self, condition: Condition, count: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor] | None:
         """Points [count,3] where the reference's draft has the object, seen from azimuth 0, and their colours [count,3]
-        in [0,1]; None for words alone, of which there is no draft."""
+        in [0,1]; None for words alone, of which there is no draft. Of several references each gives a part."""
         if condition.encoded is None:
             return None
-        return draft.points(condition.encoded.volume[0], float(condition.encoded.elevation), count, generator)
+        volumes, elevation = condition.encoded.volume, float(condition.encoded.elevation[0])
+        parts = [
+            draft.points(volume, elevation, count * (i + 1) // len(volumes) - count * i // len(volumes), generator)
+            for i, volume in enumerate(volumes)
+        ]
+        turned = [_turned(points, float(azimuth)) for (points, _), azimuth in zip(parts, condition.azimuth)]
+        return torch.cat(turned), torch.cat([colors for _, colors in parts])
 
     def _tell_unknown(self, caption: str, on_event: OnEvent) -> None:
         unknown = self.vocabulary.unknown(caption)
@@ -141,9 +177,12 @@ class EmbeddedPrior:
         """v [B,4,64,64] under the condition and, if `null`, without it, from one pass."""
         batch, given = len(views), condition.caption.any(dim=1).float().expand(len(views))
         keep = torch.full((batch,), float(condition.encoded is not None), device=self.device)
-        owner, azimuth, elevation = torch.zeros(batch, dtype=torch.int64), views.azimuth.cpu(), views.elevation.cpu()
+        front, elevation = views.azimuth.cpu(), views.elevation.cpu()
+        turn = (front[:, None] - condition.azimuth + 180) % 360 - 180  # from each of the references
+        owner = turn.abs().argmin(dim=1)
+        azimuth = turn[torch.arange(batch), owner]
         caption, t = condition.caption.expand(batch, -1), onto(t, self.device)
-        told = self.network.tell(condition.encoded, owner, azimuth, elevation, keep, caption, given, azimuth)
+        told = self.network.tell(condition.encoded, owner, azimuth, elevation, keep, caption, given, front)
         if not null:
             return (self._graphs.run(self._denoise, noisy, t, *vars(told).values()),)
         both = Told(**{k: torch.cat([v, v]) for k, v in vars(told).items()})
@@ -156,11 +195,22 @@ class EmbeddedPrior:
         return self.network.denoise(noisy, t, Told(*told))
 
 
+def _turned(points: Tensor, azimuth: float) -> Tensor:
+    """Points [N,3] turned about the vertical axis, so that what a camera at azimuth 0 saw is seen from `azimuth`."""
+    if not azimuth:
+        return points
+    sin, cos = math.sin(math.radians(azimuth)), math.cos(math.radians(azimuth))
+    x, y, z = points.unbind(dim=-1)
+    return torch.stack([cos * x + sin * z, y, cos * z - sin * x], dim=-1)
+
+
 def save_weights(prior: EmbeddedPrior, path: Path, notes: dict[str, str] | None = None) -> None:
     """Write the network as fp16 safetensors, its sizes and `notes` in the header; written beside and renamed."""
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in prior.network.state_dict().items()}
     if prior.domain is not None:
         tensors |= {_DOMAIN + k: v.float().contiguous() for k, v in vars(prior.domain).items()}
+    if prior.symmetry is not None:
+        tensors |= {_SYMMETRY + k: v.detach().cpu().float() for k, v in prior.symmetry.state_dict().items()}
     metadata = {
         "format": "gaussmith-prior-1",
         "network": json.dumps(asdict(prior.network.config)),
@@ -198,6 +248,7 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
             network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
         known_pictures = {k: tensors.pop(k) for k in list(tensors) if k.startswith(_DOMAIN)}
         domain = Domain(**{k.removeprefix(_DOMAIN): v for k, v in known_pictures.items()}) if known_pictures else None
+        symmetry = _head(tensors)
         network.load_state_dict(tensors, assign=True)
         vocabulary = Vocabulary(tuple(str(word) for word in json.loads(metadata.get("words", "[]"))))
         if len(vocabulary) != network.config.vocabulary:
@@ -208,7 +259,17 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
     network = network.to(device).to_channels_last().eval().requires_grad_(False)
     if precision == "bfloat16" or (precision == "auto" and _bfloat16_is_quicker(network.encoder_in.weight.device)):
         network = network.bfloat16()
-    return EmbeddedPrior(network, vocabulary, domain)
+    return EmbeddedPrior(network, vocabulary, domain, None if symmetry is None else symmetry.to(device))
+
+
+def _head(tensors: dict[str, Tensor]) -> SymmetryHead | None:
+    """The symmetry head among the tensors of a file, taken out of them; None where there is none."""
+    found = {k.removeprefix(_SYMMETRY): tensors.pop(k) for k in list(tensors) if k.startswith(_SYMMETRY)}
+    if not found:
+        return None
+    head = SymmetryHead()
+    head.load_state_dict(found)
+    return head.eval().requires_grad_(False)
 
 
 def _bfloat16_is_quicker(device: torch.device) -> bool:

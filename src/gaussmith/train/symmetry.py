@@ -1,0 +1,122 @@
+"""Teaching the embedded prior what mirrored pictures are worth.
+
+Objects are pictured, and the views that the mirrored pictures would be, were each upright plane one of symmetry, are
+rendered and compared. Nobody has to say where the planes of an object are, or how nearly it is its own mirror image.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, ignore
+from gaussmith.priors.embedded.network import PriorNetwork
+from gaussmith.priors.embedded.prior import load_weights, save_weights
+from gaussmith.priors.embedded.symmetry import AZIMUTHS, FARTHEST, NEAREST, WORTH, SymmetryHead, agreement, features
+from gaussmith.synth.objects import ObjectSet
+from gaussmith.synth.views import render_views
+
+PICTURES = 1400  # that are enough to learn from
+LOW, HIGH = -5.0, 40.0  # elevations of the pictures, degrees
+WORST, BEST = -5.0, 10.0  # dB of what is learned: beyond, more is not better
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Features [N,A,FEATURES] of all planes of N pictures, and the dB [N,A] that their mirrored pictures are worth."""
+
+    features: Tensor
+    worth: Tensor
+
+
+def teach(
+    weights: Path, objects: ObjectSet, train: Sequence[int], held_out: Sequence[int], on_event: OnEvent = ignore
+) -> dict[str, float]:
+    """Add a head to a weights file of `train-prior`, taught by a picture of each of the objects `train` (their numbers)
+    and judged by those held out; returns the figures of `judge`."""
+    prior = load_weights(weights)
+    on_event(StageStarted("symmetry", len(train) + len(held_out)))
+    started = time.monotonic()
+    seen = [look(prior.network, objects, part, on_event) for part in (train, held_out)]
+    prior = load_weights(weights, precision="float32")
+    prior.symmetry = fit(seen[0])
+    save_weights(prior, weights)
+    figures = judge(prior.symmetry, seen[1])
+    on_event(Step("symmetry", len(train) + len(held_out), figures))
+    on_event(StageFinished("symmetry", time.monotonic() - started))
+    return figures
+
+
+@torch.no_grad()
+def look(network: PriorNetwork, objects: ObjectSet, indices: Sequence[int], on_event: OnEvent = ignore) -> Planes:
+    """One picture of each of the objects, from anywhere around it; see `Planes`."""
+    device = network.encoder_in.weight.device
+    seen, worth = [], []
+    for number, index in enumerate(indices):
+        random = np.random.default_rng([3, int(index)])
+        azimuth, elevation = random.uniform(-180, 180), random.uniform(LOW, HIGH)
+        # First the picture itself, then the views that its mirrored pictures claim to be.
+        azimuths = azimuth + np.concatenate([[0.0], 2 * AZIMUTHS.numpy()])
+        shown = render_views(objects.mesh(int(index)), azimuths, np.full(len(azimuths), elevation), supersample=2)
+        views = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 255
+        picture = (views[:1] * 2 - 1).to(device)
+        encoded = network.encode(picture, torch.tensor([elevation], dtype=torch.float32))
+        agreed, drafts = (part.cpu() for part in agreement(network, encoded, picture, AZIMUTHS))
+        small = F.avg_pool2d(views, 2)
+        gained = _psnr(small[:1].flip(-1), small[1:]) - _psnr(drafts, small[1:])
+        # The mirrored object, pictured mirrored, teaches as much: its planes lie the other way.
+        seen += [features(agreed), features(agreed.flip(0))]
+        worth += [gained, gained.flip(0)]
+        on_event(Step("symmetry", number + 1))
+    return Planes(torch.stack(seen), torch.stack(worth))
+
+
+def _psnr(guess: Tensor, truth: Tensor) -> Tensor:
+    """Of premultiplied RGBA [B,4,H,W]: colours on white, and alpha half as much."""
+    error = guess - truth
+    color, alpha = error[:, :3] - error[:, 3:], error[:, 3:]
+    both = color.square().mean(dim=(1, 2, 3)) + 0.5 * alpha.square().mean(dim=(1, 2, 3))
+    return -10 * both.clamp_min(1e-5).log10()
+
+
+def fit(planes: Planes, steps: int = 1500, rate: float = 2e-3, batch: int = 1024, seed: int = 0) -> SymmetryHead:
+    """A head taught by planes: squared error, AdamW, a cosine rate."""
+    random = torch.Generator().manual_seed(seed)
+    given, wanted = planes.features.flatten(0, 1), planes.worth.flatten().clamp(WORST, BEST)
+    head = SymmetryHead()
+    head.mean, head.spread = given.mean(dim=0), given.std(dim=0) + 1e-3
+    with torch.no_grad():
+        for p in head.parameters():
+            p.copy_((torch.rand(p.shape, generator=random) * 2 - 1) * p.shape[-1] ** -0.5)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.1)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        some = torch.randint(len(wanted), (batch,), generator=random)
+        loss = (head(given[some]) - wanted[some]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return head.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def judge(head: SymmetryHead, planes: Planes) -> dict[str, float]:
+    """Of pictures that the head did not learn from: the share whose mirrored picture is taken, the mean dB by which it
+    is then better than the draft, and the share of those where it is better at all."""
+    usable = (AZIMUTHS.abs() >= NEAREST) & (AZIMUTHS.abs() <= FARTHEST)
+    promised, best = head(planes.features).masked_fill(~usable, -torch.inf).max(dim=1)
+    really = planes.worth.gather(1, best[:, None])[:, 0][promised >= WORTH]
+    return {
+        "mirrored": len(really) / len(best),
+        "mirrored_worth": float(really.mean()) if len(really) else 0.0,
+        "mirrored_better": float((really > 0).float().mean()) if len(really) else 0.0,
+    }
