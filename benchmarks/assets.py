@@ -121,7 +121,9 @@ def work(case: Case, args: argparse.Namespace, prior: Any, lpips: Lpips | None) 
     """Make, save, read back and measure one asset."""
     path = args.out / f"{case.name}.glb"
     start = time.perf_counter()
-    result = api.image_to_3d(case.prepared, elevation=case.elevation, preset=args.preset, prior=prior)
+    result = api.image_to_3d(
+        case.prepared, elevation=case.elevation, preset=args.preset, prior=prior, symmetry=args.symmetry
+    )
     seconds = time.perf_counter() - start
     api.save(result.mesh, path)
     made = api.load(path)
@@ -172,6 +174,7 @@ def main() -> None:
     parser.add_argument("--examples", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--validation", type=int, default=20, help="number of validation objects")
     parser.add_argument("--preset", default="standard", choices=PRESETS)
+    parser.add_argument("--symmetry", default="auto", choices=("auto", "none"))
     parser.add_argument("--only", default="", help="names of examples, comma-separated")
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--out", type=Path, default=Path("out/assets"))
@@ -179,7 +182,7 @@ def main() -> None:
     args = parser.parse_args()
     objects = load_objects(args.objects)
     weights = hashlib.sha256(args.weights.read_bytes()).hexdigest()[:12] if args.weights.is_file() else "missing"
-    settings = {"preset": args.preset, "weights": weights}
+    settings = {"preset": args.preset, "weights": weights, "symmetry": args.symmetry}
     record = args.out / "assets.json"
     done = stored(record, settings, args.resume)
     prior = load_weights(args.weights)
@@ -204,7 +207,7 @@ def main() -> None:
                     file=sys.stderr,
                 )
     print(heading())
-    print(f"Preset {args.preset}, weights {weights}\n")
+    print(f"Preset {args.preset}, weights {weights}, symmetry {args.symmetry}\n")
     print(table(done))
     for group in GROUPS:
         names = [name for name, f in done.items() if f["group"] == group and (args.out / f"{name}.png").exists()]

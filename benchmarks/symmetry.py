@@ -1,0 +1,94 @@
+"""Is the mirrored picture a second view? What the embedded prior takes for a plane of symmetry, against the truth.
+
+    python benchmarks/symmetry.py [--objects PATH/objects.npz] [--validation 60] [--weights FILE]
+
+For each object: the plane that is taken (azimuth from the camera) and what it promises, and how much nearer to the true
+view from there (PSNR at 32 px: colours on white, alpha half as much) the mirrored picture is than the prior's draft;
+beside it the plane that would have been best. The last lines: how many are taken, the mean and the worst tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cases import Case, example_cases, validation_cases
+from gaussmith.camera import PRIOR_FOVY, orbit
+from gaussmith.events import UserError
+from gaussmith.priors.base import crop_to_prior
+from gaussmith.priors.embedded.prior import WEIGHTS, EmbeddedPrior, load_weights
+from gaussmith.priors.embedded.symmetry import AZIMUTHS, FARTHEST, NEAREST, agreement
+from gaussmith.synth.objects import load_objects
+from oracle import rgba
+from tables import heading, markdown, stop_on_user_error
+
+COLUMNS = ["object", "plane, °", "promised, dB", "worth, dB", "best plane, °", "its worth, dB"]
+
+
+def psnr(guess: Tensor, truth: Tensor) -> Tensor:
+    """[B] of premultiplied RGBA [B,4,H,W]."""
+    error = guess - truth
+    color, alpha = (error[:, :3] - error[:, 3:]).square(), error[:, 3:].square()
+    both = color.mean(dim=(1, 2, 3)) + 0.5 * alpha.mean(dim=(1, 2, 3))
+    return -10 * both.clamp_min(1e-5).log10()
+
+
+@torch.no_grad()
+def worth(case: Case, prior: EmbeddedPrior, azimuths: Tensor) -> Tensor:
+    """[A] dB by which the mirrored picture is nearer than the draft to the view that it would be."""
+    picture = F.interpolate(crop_to_prior(case.premultiplied().permute(2, 0, 1))[None], size=(64, 64), mode="area")
+    encoded = prior.network.encode(picture * 2 - 1, torch.tensor([case.elevation]))
+    _, drafts = agreement(prior.network, encoded, picture * 2 - 1, azimuths)
+    views = rgba(case.mesh, orbit(2 * azimuths, case.elevation, fovy=PRIOR_FOVY, width=64)).permute(0, 3, 1, 2)
+    truth = F.avg_pool2d(views, 2)
+    return psnr(F.avg_pool2d(picture.flip(-1), 2), truth) - psnr(drafts, truth)
+
+
+def row(case: Case, prior: EmbeddedPrior) -> tuple[list[str], float | None, float]:
+    """The table's cells, what the plane that is taken is worth, and what the best would be."""
+    condition = prior.condition(crop_to_prior(case.premultiplied().permute(2, 0, 1)), case.elevation)
+    plane = prior.mirror_plane(condition)
+    usable = AZIMUTHS[(AZIMUTHS.abs() >= NEAREST) & (AZIMUTHS.abs() <= FARTHEST)]
+    possible = worth(case, prior, usable)
+    best = [f"{float(usable[possible.argmax()]):.0f}", f"{float(possible.max()):+.1f}"]
+    if plane is None:
+        return [case.name, "-", "-", "-", *best], None, float(possible.max())
+    found = float(worth(case, prior, torch.tensor([plane.azimuth]))[0])
+    cells = [case.name, f"{plane.azimuth:.0f}", f"{plane.worth:.1f}", f"{found:+.1f}", *best]
+    return cells, found, float(possible.max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objects", type=Path, default=Path("../shared/data/objects.npz"))
+    parser.add_argument("--validation", type=int, default=60, help="number of validation objects")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    args = parser.parse_args()
+    objects, prior = load_objects(args.objects), load_weights(args.weights)
+    if prior.symmetry is None:
+        raise UserError(f"{args.weights} was not taught what mirrored pictures are worth")
+    print(heading())
+    groups = {"examples": example_cases(objects), "validation": validation_cases(objects, args.validation)}
+    lines, rows = [], []
+    for group, cases in groups.items():
+        found = [row(case, prior) for case in cases]
+        rows += [cells for cells, _, _ in found]
+        taken = torch.tensor([value for _, value, _ in found if value is not None])
+        if len(taken):
+            lines.append(
+                f"{group}: a plane is taken of {len(taken)} of {len(found)}; worth {float(taken.mean()):+.2f} dB "
+                f"in the mean, over 0 for {100 * float((taken > 0).float().mean()):.0f} %, worst tenth under "
+                f"{float(taken.quantile(0.1)):+.1f}; the best planes of all {len(found)} would be worth "
+                f"{sum(max(0.0, best) for _, _, best in found) / len(found):.1f} dB in the mean"
+            )
+    print(markdown(COLUMNS, rows), *lines, sep="\n\n")
+
+
+if __name__ == "__main__":
+    stop_on_user_error(main)
