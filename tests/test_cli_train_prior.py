@@ -16,6 +16,7 @@ from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_we
 from gaussmith.recipes import train_prior as recipe
 from gaussmith.synth.objects import ObjectSet, load_objects, split
 from gaussmith.synth.views import load_views
+from gaussmith.train import symmetry
 
 TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
@@ -51,6 +52,7 @@ def objects(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "run", partial(recipe.run, network=TINY))
+    monkeypatch.setattr(symmetry, "PICTURES", 2)
 
 
 def train(objects: Path, out: Path, *options: str) -> int:

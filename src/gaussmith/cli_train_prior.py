@@ -62,7 +62,8 @@ def train_prior(
         render("procedural", made, np.arange(procedural), shards, views, config.seed, on_event)
         weights = recipe.run(config, shards, output, on_event, str(chosen), resume, start=start)
         train, held_out = split(catalogue)
-        some = np.random.default_rng(config.seed).permutation(train)[: symmetry.PICTURES]
+        random = np.random.default_rng(config.seed)
+        some = random.permutation(train)[: symmetry.PICTURES]
         for path in (weights, weights.with_name("best.safetensors")):
             symmetry.teach(path, catalogue, some.tolist(), held_out.tolist(), on_event)
     tell(quiet, str(weights))

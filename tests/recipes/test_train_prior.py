@@ -23,8 +23,8 @@ TINY = NetworkConfig(
     volume_channels=6, volume_depth=6, ray_steps=8, embedding=32,
 )  # fmt: skip
 CONFIG = Config(
-    samples=88, references=4, targets=2, texts=4, warmup=2, draft_share=0.2, draft_targets=2, evaluate_every=8, gate_objects=6,
-    save_every=4,
+    samples=88, references=4, targets=2, texts=4, warmup=2, draft_share=0.2, draft_targets=2, evaluate_every=8,
+    gate_objects=6, save_every=4,
 )  # fmt: skip
 
 
