@@ -2,7 +2,7 @@
 
 shape    made things that the words name (`synth.lookup`), for a prior that learned from such things
 draw     DDIM with classifier-free guidance, all candidates at once: from pure noise or, where there are shapes, from
-         their renders, noised so far that the outline stays and the rest is the prior's (SDEdit: Meng et al. 2022)
+         their renders, noised as far as told (SDEdit: Meng et al. 2022); not at all, and they are the candidates
 judge    how much better the words explain each candidate than no words do: the gap between the errors of the
          unconditional and the conditional prediction, at a few noise times (a diffusion classifier: Li et al. 2023)
 """
@@ -33,6 +33,7 @@ from gaussmith.train.subject import KnownView, Subject
 from gaussmith.views import OrbitView
 
 ShapeName = Literal["made", "none"]
+RENDERED = 384  # side of a made thing's own pictures: what a frame of 512 pixels has of them
 JUDGE_TIMES = (0.5, 0.65, 0.8)  # noise at which the kind of thing, not its texture, is what is unsure
 
 
@@ -45,8 +46,8 @@ class Config:
         azimuth, elevation: from where, degrees: a view that shows front, side and top tells most about a shape.
         shape: begin with a "made" thing where the words name one and the prior learned from such things, or with
             "none". designs: made things among the candidates, taken in turn.
-        strength: time to which renders of a made thing are noised. What the present weights draw anew from words they
-            draw worse: low, so that colours and edges stay.
+        strength: time to which renders of a made thing are noised and drawn anew. What the present weights draw from
+            words they draw worse: 0, so that the pictures are the renders, as sharp as they can be.
         sides: pictures of a made thing, evenly around it, the others at `side_elevations` in turn. From one alone the
             prior takes the unseen sides for its own: a roof that the picture ends at is lost behind.
     """
@@ -59,7 +60,7 @@ class Config:
     elevation: float = 15.0
     shape: ShapeName = "made"
     designs: int = 4
-    strength: float = 0.2
+    strength: float = 0.0
     sides: int = 4
     side_elevations: tuple[float, ...] = (40.0, 15.0)
 
@@ -171,7 +172,7 @@ def _views(azimuths: list[float], elevations: list[float], prior: EpsPrior) -> O
 
 def _seen(shape: Found, views: OrbitView, prior: EpsPrior) -> Tensor:
     """[V,4,s,s] a made thing from these views, premultiplied RGBA in [0,1]."""
-    rgba = render_views(shape.mesh, views.azimuth.numpy(), views.elevation.numpy(), prior.size)
+    rgba = render_views(shape.mesh, views.azimuth.numpy(), views.elevation.numpy(), views.size)
     return (torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255).to(prior.device)
 
 
@@ -218,11 +219,31 @@ def draw(
 def _drawn(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent) -> tuple[Tensor, Found | None]:
     """The pictures [K,4,s,s] to keep, and the made thing that they were drawn from."""
     shapes = _shapes(config, prompts, prior, on_event)
+    if shapes and not config.strength:
+        return _rendered(config, prompts, prior, shapes, on_event)
     drawn = run(config, prompts, prior, on_event, shapes)
     if not shapes:
         return drawn.pictures[:1], None
     shape = shapes[int(drawn.order[0]) % len(shapes)]
     return torch.cat([drawn.pictures[:1], other_sides(config, prompts, prior, shape, on_event)]), shape
+
+
+@torch.no_grad()
+def _rendered(
+    config: Config, prompts: Prompts, prior: EpsPrior, shapes: Sequence[Found], on_event: OnEvent
+) -> tuple[Tensor, Found]:
+    """The made thing that the words explain best, and its own renders [sides,4,s,s]."""
+    with timed(on_event, "picture"):
+        condition = prior.text_condition(prompts, on_event=on_event)  # type: ignore[attr-defined]
+        views = _views([config.azimuth] * len(shapes), [config.elevation] * len(shapes), prior)
+        clean = prior.encode(torch.cat([_seen(shape, views[:1], prior) for shape in shapes]))
+        generator = torch.Generator().manual_seed(config.seed)
+        shape = shapes[int(_evidence(prior, clean, views, condition, generator).argmax())]
+        azimuths, elevations = zip(*side_angles(config))
+        sides = replace(_views(list(azimuths), list(elevations), prior), size=RENDERED)
+        pictures = _seen(shape, sides, prior).cpu()
+    prior.release()
+    return pictures, shape
 
 
 def _shapes(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent) -> list[Found]:

@@ -71,8 +71,10 @@ def refine_texture(
     generator = generator or torch.Generator().manual_seed(0)
     heights = subject.heights(prior)
     side = round(config.size * prior.size)
-    # The last has the last word.
-    known = [(refine.View(mesh, view.camera()), view.premultiplied()[None]) for view in (*mirrored, *subject.views)]
+    believed, known = (
+        [(refine.View(mesh, view.camera()), view.premultiplied()[None]) for view in views]
+        for views in (mirrored, subject.views)
+    )
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
         strength = config.strength[0] + (config.strength[1] - config.strength[0]) * progress
@@ -100,13 +102,29 @@ def refine_texture(
         weight = seen.covered * (inside[:, 0] > 0.98)
         novel = refine.scatter(seen, change.permute(0, 2, 3, 1)[..., :3], _spread(seen, weight), size)
         texture = refine.step(texture, novel, config.rate)
-        for view, picture in known:
-            opaque = (picture[..., 3] > 0.98) & view.covered
-            missing = picture[..., :3] - view.render(texture)[..., :3]
-            texture = refine.step(texture, refine.scatter(view, missing, _spread(view, opaque), size), 1.0)
+        # What is known has the last word.
+        for pictures in (believed, known):
+            if pictures:
+                texture = refine.step(texture, _missing(pictures, texture), 1.0)
         on_step(step, float(change.square().mean()), texture, generator)
     # Views meet at chart borders: what was moved on one side only is evened out again.
     return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, size)))
+
+
+def _missing(views: list[tuple[refine.View, Tensor]], texture: Tensor) -> Tensor:
+    """What the pictures have and the texture lacks, gathered at the texels. Where several see a texel, the most frontal
+    decides: from the side, what stands before a wall may lie on it, the shape being a little off."""
+    gathered = torch.zeros(*texture.shape[:2], 4)
+    for view, picture in views:
+        opaque = (picture[..., 3] > 0.98) & view.covered
+        weight = _spread(view, opaque)
+        if len(views) > 1:
+            frontal = torch.zeros_like(weight)
+            frontal[view.covered] = view.cosine**8
+            weight = weight * frontal
+        residual = picture[..., :3] - view.render(texture)[..., :3]
+        gathered += refine.scatter(view, residual, weight, len(texture))
+    return gathered
 
 
 def _spread(view: refine.View, mask: Tensor) -> Tensor:
