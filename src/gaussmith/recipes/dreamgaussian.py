@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussmith.accelerator import Glance, enough_memory
+from gaussmith.accelerator import Glance, enough_memory, onto
 from gaussmith.asset import TEXT_ELEVATION, save_asset
 from gaussmith.camera import PRIOR_FOVY, Camera, concat
 from gaussmith.density import dreamgaussian as density
@@ -346,7 +346,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
 
     heights, size = subject.heights(prior), config.reference_size
     known_views, relief = (_known(job.known, side, device) for side in (size, RELIEF_SIZE))
-    shares = torch.tensor(job.shares, device=device)
+    shares = onto(torch.tensor(job.shares), device)
     sizes = tuple((begin, round(side * prior.size)) for begin, side in config.sizes)
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps

@@ -70,10 +70,20 @@ def step(texture: Tensor, gathered: Tensor, rate: float, floor: float = 0.05) ->
         gathered: [S,S,4] from `scatter`, summed over views.
         floor: added to the weight, so that texels seen only from the corner of a pixel's eye move gently.
     """
+    around = _around(gathered)
+    return (texture + rate * around[..., :3] / (around[..., 3:] + floor)).clamp(0, 1)
+
+
+def share_seen(gathered: Tensor, floor: float = 0.05) -> Tensor:
+    """The share [S,S] in [0,1] of what a texel lacks that a `step` of rate 1 with the same arguments would bring."""
+    weight = _around(gathered)[..., 3]
+    return weight / (weight + floor)
+
+
+def _around(gathered: Tensor) -> Tensor:
     # Two boxes make a tent, whose frequency response is nowhere negative: with one box, steps of rate 1 would diverge.
-    reach = max(1, round(len(texture) / 1024))
+    reach = max(1, round(len(gathered) / 1024))
     around = gathered.permute(2, 0, 1)[None] * (2 * reach + 1) ** 2
     for _ in range(2):
         around = torch.nn.functional.avg_pool2d(around, 2 * reach + 1, 1, reach)
-    around = around[0].permute(1, 2, 0)
-    return (texture + rate * around[..., :3] / (around[..., 3:] + floor)).clamp(0, 1)
+    return around[0].permute(1, 2, 0)

@@ -18,11 +18,30 @@ from gaussmith.camera import PRIOR_FOVY
 from gaussmith.diffusion.distill import denoise_at_strength
 from gaussmith.mesh import Mesh
 from gaussmith.priors.base import Prior
+from gaussmith.render.mesh import sample_texture
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.views import four_view_ring, random_orbit
+
+
+class Pictured:
+    """A picture [1,H,W,4] on the mesh, and the weights [1,H,W] of its pixels."""
+
+    def __init__(self, mesh: Mesh, known: KnownView) -> None:
+        self.view = refine.View(mesh, known.camera())
+        self.picture = known.premultiplied()[None]
+        self.weight = _spread(self.view, (self.picture[..., 3] > 0.98) & self.view.covered)
+
+    def missing(self, texture: Tensor) -> Tensor:
+        """[1,H,W,3] what the picture has and the texture lacks."""
+        return self.picture[..., :3] - self.view.render(texture)[..., :3]
+
+    def gather(self, residual: Tensor, size: int) -> Tensor:
+        """`refine.scatter` of a residual."""
+        return refine.scatter(self.view, residual, self.weight, size)
+
 
 OnStep = Callable[[int, float, Tensor, torch.Generator], None]
 
@@ -71,10 +90,17 @@ def refine_texture(
     generator = generator or torch.Generator().manual_seed(0)
     heights = subject.heights(prior)
     side = round(config.size * prior.size)
-    believed, known = (
-        [(refine.View(mesh, view.camera()), view.premultiplied()[None]) for view in views]
-        for views in (mirrored, subject.views)
-    )
+    known = [Pictured(mesh, view) for view in subject.views]
+    believed = [Pictured(mesh, view) for view in mirrored]
+    # All are obeyed at once: where two that disagree were followed in turn, the texture would ring.
+    unseen = 1 - refine.share_seen(sum((p.gather(p.picture[..., :3], size) for p in known), torch.zeros(size, size, 4)))
+    for pictured in believed:
+        pictured.weight[pictured.view.covered] *= sample_texture(unseen[..., None].expand(-1, -1, 3), pictured.view.uv)[
+            :, 0
+        ]
+    if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
+        for pictured in known:
+            pictured.weight[pictured.view.covered] *= pictured.view.cosine**8
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
         strength = config.strength[0] + (config.strength[1] - config.strength[0]) * progress
@@ -102,29 +128,12 @@ def refine_texture(
         weight = seen.covered * (inside[:, 0] > 0.98)
         novel = refine.scatter(seen, change.permute(0, 2, 3, 1)[..., :3], _spread(seen, weight), size)
         texture = refine.step(texture, novel, config.rate)
-        # What is known has the last word.
-        for pictures in (believed, known):
-            if pictures:
-                texture = refine.step(texture, _missing(pictures, texture), 1.0)
+        if known:
+            missing = sum((p.gather(p.missing(texture), size) for p in (*known, *believed)), torch.zeros(size, size, 4))
+            texture = refine.step(texture, missing, 1.0)
         on_step(step, float(change.square().mean()), texture, generator)
     # Views meet at chart borders: what was moved on one side only is evened out again.
     return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, size)))
-
-
-def _missing(views: list[tuple[refine.View, Tensor]], texture: Tensor) -> Tensor:
-    """What the pictures have and the texture lacks, gathered at the texels. Where several see a texel, the most frontal
-    decides: from the side, what stands before a wall may lie on it, the shape being a little off."""
-    gathered = torch.zeros(*texture.shape[:2], 4)
-    for view, picture in views:
-        opaque = (picture[..., 3] > 0.98) & view.covered
-        weight = _spread(view, opaque)
-        if len(views) > 1:
-            frontal = torch.zeros_like(weight)
-            frontal[view.covered] = view.cosine**8
-            weight = weight * frontal
-        residual = picture[..., :3] - view.render(texture)[..., :3]
-        gathered += refine.scatter(view, residual, weight, len(texture))
-    return gathered
 
 
 def _spread(view: refine.View, mask: Tensor) -> Tensor:
