@@ -23,20 +23,13 @@ from gaussmith.camera import PRIOR_FOVY, orbit
 from gaussmith.events import UserError
 from gaussmith.priors.base import crop_to_prior
 from gaussmith.priors.embedded.prior import WEIGHTS, EmbeddedPrior, load_weights
-from gaussmith.priors.embedded.symmetry import AZIMUTHS, FARTHEST, NEAREST, agreement
+from gaussmith.priors.embedded.symmetry import AZIMUTHS, agreement, usable
 from gaussmith.synth.objects import load_objects
+from gaussmith.train.symmetry import nearness
 from oracle import rgba
 from tables import heading, markdown, stop_on_user_error
 
 COLUMNS = ["object", "plane, °", "promised, dB", "worth, dB", "best plane, °", "its worth, dB"]
-
-
-def psnr(guess: Tensor, truth: Tensor) -> Tensor:
-    """[B] of premultiplied RGBA [B,4,H,W]."""
-    error = guess - truth
-    color, alpha = (error[:, :3] - error[:, 3:]).square(), error[:, 3:].square()
-    both = color.mean(dim=(1, 2, 3)) + 0.5 * alpha.mean(dim=(1, 2, 3))
-    return -10 * both.clamp_min(1e-5).log10()
 
 
 @torch.no_grad()
@@ -47,16 +40,16 @@ def worth(case: Case, prior: EmbeddedPrior, azimuths: Tensor) -> Tensor:
     _, drafts = agreement(prior.network, encoded, picture * 2 - 1, azimuths)
     views = rgba(case.mesh, orbit(2 * azimuths, case.elevation, fovy=PRIOR_FOVY, width=64)).permute(0, 3, 1, 2)
     truth = F.avg_pool2d(views, 2)
-    return psnr(F.avg_pool2d(picture.flip(-1), 2), truth) - psnr(drafts, truth)
+    return nearness(F.avg_pool2d(picture.flip(-1), 2), truth) - nearness(drafts, truth)
 
 
 def row(case: Case, prior: EmbeddedPrior) -> tuple[list[str], float | None, float]:
     """The table's cells, what the plane that is taken is worth, and what the best would be."""
     condition = prior.condition(crop_to_prior(case.premultiplied().permute(2, 0, 1)), case.elevation)
     plane = prior.mirror_plane(condition)
-    usable = AZIMUTHS[(AZIMUTHS.abs() >= NEAREST) & (AZIMUTHS.abs() <= FARTHEST)]
-    possible = worth(case, prior, usable)
-    best = [f"{float(usable[possible.argmax()]):.0f}", f"{float(possible.max()):+.1f}"]
+    planes = AZIMUTHS[usable(AZIMUTHS)]
+    possible = worth(case, prior, planes)
+    best = [f"{float(planes[possible.argmax()]):.0f}", f"{float(possible.max()):+.1f}"]
     if plane is None:
         return [case.name, "-", "-", "-", *best], None, float(possible.max())
     found = float(worth(case, prior, torch.tensor([plane.azimuth]))[0])

@@ -89,6 +89,8 @@ def image_to_3d(
     Raises:
         UserError: anything the user can mend, in one sentence.
     """
+    if symmetry not in ("auto", "none"):
+        raise UserError(f'symmetry is "auto" or "none", not {symmetry!r}')
     pictures = [picture] if isinstance(picture, (str, Path, Prepared)) else list(picture)
     views = known_views(pictures, azimuth, elevation, keep_framing)
     for view in views:
@@ -96,8 +98,6 @@ def image_to_3d(
             on_event(Warned(warning))
     subject = Subject(views, Prompts(prompt) if prompt.strip() else None)
     model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
-    if symmetry not in ("auto", "none"):
-        raise UserError(f'symmetry is "auto" or "none", not {symmetry!r}')
     config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
     if symmetry == "none":
         config = replace(config, mirror=0.0)

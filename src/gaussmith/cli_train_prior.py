@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from gaussmith.api import resolve_device
 from gaussmith.cli_options import Output, tell, within, writable_folder
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step
+from gaussmith.io.atomic import write_bytes
 from gaussmith.priors.embedded.prior import load_weights
 from gaussmith.progress import reporting
 from gaussmith.recipes import train_prior as recipe
@@ -64,8 +65,12 @@ def train_prior(
         train, held_out = split(catalogue)
         random = np.random.default_rng(config.seed)
         some = random.permutation(train)[: symmetry.PICTURES]
-        for path in (weights, weights.with_name("best.safetensors")):
+        best = weights.with_name("best.safetensors")
+        alike = best.read_bytes() == weights.read_bytes()
+        for path in [weights] if alike else [weights, best]:
             symmetry.teach(path, catalogue, some.tolist(), held_out.tolist(), on_event)
+        if alike:
+            write_bytes(best, weights.read_bytes())
     tell(quiet, str(weights))
 
 

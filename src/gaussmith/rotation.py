@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,13 @@ def quat_rotate(quats: Tensor, vectors: Tensor) -> Tensor:
     w, r = unit[..., :1], unit[..., 1:]
     across = torch.linalg.cross(r, vectors)
     return vectors + 2 * (w * across + torch.linalg.cross(r, across))
+
+
+def turned(vectors: Tensor, azimuth: float) -> Tensor:
+    """Vectors [N,3] turned about the vertical axis by degrees: what was seen from azimuth 0 is seen from `azimuth`."""
+    half = math.radians(azimuth) / 2
+    quat = torch.tensor([math.cos(half), 0.0, math.sin(half), 0.0])
+    return quat_rotate(quat.expand(len(vectors), 4), vectors)
 
 
 def matrix_to_quat(matrices: Tensor) -> Tensor:

@@ -9,32 +9,22 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from tiny_prior import TINY, tiny_prior
 
 from gaussmith.diffusion.guidance import Guidance, guide
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import x0_from_eps
 from gaussmith.events import UserError
 from gaussmith.priors.base import crop_to_prior
-from gaussmith.priors.embedded.network import NetworkConfig, PriorNetwork
+from gaussmith.priors.embedded.network import PriorNetwork
 from gaussmith.priors.embedded.prior import WEIGHTS, EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.views import random_orbit
 
-TINY = NetworkConfig(
-    encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
-    volume_channels=6, volume_depth=5, ray_steps=8, embedding=32,
-)  # fmt: skip
-
 
 @pytest.fixture
 def tiny() -> EmbeddedPrior:
-    """A small network with every parameter random, the zero-initialised ones too."""
-    network = PriorNetwork(TINY)
-    random = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in network.parameters():
-            p.copy_(torch.randn(p.shape, generator=random) * 0.1)
-    return EmbeddedPrior(network.requires_grad_(False))
+    return tiny_prior()
 
 
 def inputs(batch: int = 3):

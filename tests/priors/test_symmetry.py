@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_prior import tiny_prior
 from torch import Tensor
 
 from gaussmith.camera import PRIOR_FOVY, orbit
 from gaussmith.gaussians import from_points
-from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork
+from gaussmith.priors.embedded.network import Encoded
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.symmetry import (
     AZIMUTHS,
@@ -32,11 +33,6 @@ from gaussmith.synth.procedural import generate_objects
 from gaussmith.train.subject import KnownView
 from gaussmith.train.symmetry import Planes, fit, judge, look, teach
 from gaussmith.views import OrbitView
-
-TINY = NetworkConfig(
-    encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
-    volume_channels=6, volume_depth=5, ray_steps=8, embedding=32,
-)  # fmt: skip
 
 
 @dataclass
@@ -118,12 +114,7 @@ def test_features_come_round_again():
 
 @pytest.fixture
 def tiny() -> EmbeddedPrior:
-    network = PriorNetwork(TINY)
-    random = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in network.parameters():
-            p.copy_(torch.randn(p.shape, generator=random) * 0.1)
-    return EmbeddedPrior(network.requires_grad_(False))
+    return tiny_prior()
 
 
 def test_each_view_is_asked_of_the_nearer_picture(tiny):

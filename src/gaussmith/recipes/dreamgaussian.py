@@ -45,7 +45,7 @@ from gaussmith.losses import bending
 from gaussmith.mesh import Mesh
 from gaussmith.priors.base import EpsPrior, Trainable
 from gaussmith.render.splat import Render, home, rasterize
-from gaussmith.rotation import quat_rotate
+from gaussmith.rotation import turned
 from gaussmith.surface import check, extract_mesh
 from gaussmith.texture.bake_splat import texture_from_gaussians
 from gaussmith.texture.seams import seam_error
@@ -430,9 +430,7 @@ def _start(job: _Job, generator: torch.Generator) -> Gaussians:
     if drawn is None:
         return in_ball(config.points, config.ball, generator)
     points, colors = drawn
-    half = math.radians(job.subject.views[0].azimuth) / 2
-    turn = torch.tensor([math.cos(half), 0.0, math.sin(half), 0.0])
-    return from_points(quat_rotate(turn.expand(len(points), 4), points), colors)
+    return from_points(turned(points, job.subject.views[0].azimuth), colors)
 
 
 def _bending(gaussians: Gaussians, cameras: Camera, target: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Words become a picture: several are drawn by diffusion, and the one that the words fit best is kept.
+"""Words become a picture: of several candidates, the one that the words fit best is kept.
 
-shape    made things that the words name (`synth.lookup`), for a prior that learned from such things
-draw     DDIM with classifier-free guidance, all candidates at once: from pure noise or, where there are shapes, from
-         their renders, noised as far as told (SDEdit: Meng et al. 2022); not at all, and they are the candidates
+shape    made things that the words name (`synth.lookup`), for a prior that learned from such things: their renders are
+         the candidates
+draw     where there are none, DDIM from pure noise with classifier-free guidance, all candidates at once
 judge    how much better the words explain each candidate than no words do: the gap between the errors of the
          unconditional and the conditional prediction, at a few noise times (a diffusion classifier: Li et al. 2023)
 """
@@ -45,9 +45,8 @@ class Config:
         candidates: pictures drawn. steps: of DDIM. guidance_scale: None for the prior's own, up to `PICTURE_SCALE`.
         azimuth, elevation: from where, degrees: a view that shows front, side and top tells most about a shape.
         shape: begin with a "made" thing where the words name one and the prior learned from such things, or with
-            "none". designs: made things among the candidates, taken in turn.
-        strength: time to which renders of a made thing are noised and drawn anew. What the present weights draw from
-            words they draw worse: 0, so that the pictures are the renders, as sharp as they can be.
+            "none". designs: made things to choose among. (Drawn anew from their noised renders, as in SDEdit, they only
+            got blotches from the present weights.)
         sides: pictures of a made thing, evenly around it, the others at `side_elevations` in turn. From one alone the
             prior takes the unseen sides for its own: a roof that the picture ends at is lost behind.
     """
@@ -60,30 +59,16 @@ class Config:
     elevation: float = 15.0
     shape: ShapeName = "made"
     designs: int = 4
-    strength: float = 0.0
     sides: int = 4
     side_elevations: tuple[float, ...] = (40.0, 15.0)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Candidates, the best first.
+def run(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = ignore) -> tuple[Tensor, Tensor]:
+    """Draw the candidates from noise.
 
-    Attributes:
-        pictures: [N,4,s,s] premultiplied RGBA in [0,1] in the prior's frame (opaque if the prior sees no alpha).
-        evidence: [N] how much better the words explain each than no words do.
-        order: [N] the number that each was drawn under: candidate i began with shape i modulo the number of shapes.
-    """
-
-    pictures: Tensor
-    evidence: Tensor
-    order: Tensor
-
-
-def run(
-    config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = ignore, shapes: Sequence[Found] = ()
-) -> Drawn:
-    """Draw the candidates, from these shapes or from noise.
+    Returns:
+        [N,4,s,s] premultiplied RGBA in [0,1] in the prior's frame, the best first (opaque if the prior sees no alpha),
+        and the evidence [N] of each.
 
     Raises:
         UserError: the prior cannot draw from words.
@@ -92,37 +77,29 @@ def run(
         raise UserError(f"the prior {prior.name} cannot draw a picture from words; choose another picture prior")
     condition = prior.text_condition(prompts, on_event=on_event)
     generator = torch.Generator().manual_seed(config.seed)
-    views = _views([config.azimuth] * config.candidates, [config.elevation] * config.candidates, prior)
+    views = _views([(config.azimuth, config.elevation)] * config.candidates, prior.size)
+    scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
+    done = 0
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal done
+        clean = prior.predict(x, t, views, condition, scale)
+        done += 1
+        on_event(Step("picture", done))
+        return clean
+
     with torch.no_grad():
-        first = None
-        if shapes:
-            renders = torch.cat([_seen(shape, views[:1], prior) for shape in shapes])
-            first = renders[torch.arange(len(views)) % len(shapes)]
-        clean = _denoised(config, prior, condition, views, first, generator, on_event)
+        with timed(on_event, "picture", config.steps):
+            shape = prior.encode(torch.zeros(1, 4, prior.size, prior.size, device=prior.device)).shape[1:]
+            noise = torch.randn((len(views), *shape), generator=generator).to(prior.device)
+            clean = ddim(denoise, noise, even_times(1.0, config.steps), prior.schedule)
         evidence = _evidence(prior, clean, views, condition, generator)
         order = evidence.argsort(descending=True)
         pictures = prior.decode(clean)[order]
     prior.release()
     if pictures.shape[1] == 3:
         pictures = torch.cat([pictures, torch.ones_like(pictures[:, :1])], dim=1)
-    return Drawn(pictures.cpu(), evidence[order].cpu(), order.cpu())
-
-
-def other_sides(config: Config, prompts: Prompts, prior: EpsPrior, shape: Found, on_event: OnEvent = ignore) -> Tensor:
-    """[sides-1,4,s,s] premultiplied pictures of a made thing from `side_angles` but the first, drawn as the candidates
-    are."""
-    angles = side_angles(config)[1:]
-    if not angles:
-        return torch.zeros(0, 4, prior.size, prior.size)
-    condition = prior.text_condition(prompts)  # type: ignore[attr-defined]  # `run` asked whether it is there
-    generator = torch.Generator().manual_seed(config.seed + 1)
-    views = _views([azimuth for azimuth, _ in angles], [elevation for _, elevation in angles], prior)
-    with torch.no_grad():
-        first = _seen(shape, views, prior)
-        clean = _denoised(config, prior, condition, views, first, generator, on_event, "sides")
-        pictures = prior.decode(clean)
-    prior.release()
-    return pictures.cpu()
+    return pictures.cpu(), evidence[order].cpu()
 
 
 def side_angles(config: Config) -> list[tuple[float, float]]:
@@ -134,46 +111,15 @@ def side_angles(config: Config) -> list[tuple[float, float]]:
     return angles
 
 
-def _denoised(
-    config: Config,
-    prior: EpsPrior,
-    condition: Any,
-    views: OrbitView,
-    first: Tensor | None,
-    generator: torch.Generator,
-    on_event: OnEvent,
-    stage: str = "picture",
-) -> Tensor:
-    """What is decoded to one picture a view: DDIM from noise, or from renders `first` [N,4,s,s], noised as told."""
-    strength = 1.0 if first is None else config.strength
-    steps = max(1, round(strength * config.steps))
-    scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
-    done = 0
-
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        nonlocal done
-        clean = prior.predict(x, t, views, condition, scale)
-        done += 1
-        on_event(Step(stage, done))
-        return clean
-
-    with timed(on_event, stage, steps):
-        pictures = torch.zeros(1, 4, prior.size, prior.size, device=prior.device) if first is None else first
-        begin = prior.encode(pictures)
-        x = torch.randn((len(views), *begin.shape[1:]), generator=generator).to(prior.device)
-        if first is not None:
-            x = add_noise(begin, x, prior.schedule.level(strength))
-        return ddim(denoise, x, even_times(strength, steps), prior.schedule)
+def _views(angles: list[tuple[float, float]], size: int) -> OrbitView:
+    azimuths, elevations = zip(*angles)
+    return OrbitView(torch.tensor(azimuths), torch.tensor(elevations), fovy=PRIOR_FOVY, size=size)
 
 
-def _views(azimuths: list[float], elevations: list[float], prior: EpsPrior) -> OrbitView:
-    return OrbitView(torch.tensor(azimuths), torch.tensor(elevations), fovy=PRIOR_FOVY, size=prior.size)
-
-
-def _seen(shape: Found, views: OrbitView, prior: EpsPrior) -> Tensor:
+def _seen(shape: Found, views: OrbitView) -> Tensor:
     """[V,4,s,s] a made thing from these views, premultiplied RGBA in [0,1]."""
     rgba = render_views(shape.mesh, views.azimuth.numpy(), views.elevation.numpy(), views.size)
-    return (torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255).to(prior.device)
+    return torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
 
 
 def draw(
@@ -217,31 +163,26 @@ def draw(
 
 
 def _drawn(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent) -> tuple[Tensor, Found | None]:
-    """The pictures [K,4,s,s] to keep, and the made thing that they were drawn from."""
+    """The pictures [K,4,s,s] to keep, and the made thing that they show."""
     shapes = _shapes(config, prompts, prior, on_event)
-    if shapes and not config.strength:
+    if shapes:
         return _rendered(config, prompts, prior, shapes, on_event)
-    drawn = run(config, prompts, prior, on_event, shapes)
-    if not shapes:
-        return drawn.pictures[:1], None
-    shape = shapes[int(drawn.order[0]) % len(shapes)]
-    return torch.cat([drawn.pictures[:1], other_sides(config, prompts, prior, shape, on_event)]), shape
+    return run(config, prompts, prior, on_event)[0][:1], None
 
 
 @torch.no_grad()
 def _rendered(
     config: Config, prompts: Prompts, prior: EpsPrior, shapes: Sequence[Found], on_event: OnEvent
 ) -> tuple[Tensor, Found]:
-    """The made thing that the words explain best, and its own renders [sides,4,s,s]."""
+    """Renders [sides,4,s,s] of the made thing that the words explain best, and the thing."""
+    angles = side_angles(config)
     with timed(on_event, "picture"):
         condition = prior.text_condition(prompts, on_event=on_event)  # type: ignore[attr-defined]
-        views = _views([config.azimuth] * len(shapes), [config.elevation] * len(shapes), prior)
-        clean = prior.encode(torch.cat([_seen(shape, views[:1], prior) for shape in shapes]))
+        views = _views(angles[:1] * len(shapes), prior.size)
+        clean = prior.encode(torch.cat([_seen(shape, views[:1]) for shape in shapes]).to(prior.device))
         generator = torch.Generator().manual_seed(config.seed)
         shape = shapes[int(_evidence(prior, clean, views, condition, generator).argmax())]
-        azimuths, elevations = zip(*side_angles(config))
-        sides = replace(_views(list(azimuths), list(elevations), prior), size=RENDERED)
-        pictures = _seen(shape, sides, prior).cpu()
+        pictures = _seen(shape, _views(angles, RENDERED))
     prior.release()
     return pictures, shape
 

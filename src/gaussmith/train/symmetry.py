@@ -20,7 +20,7 @@ from torch import Tensor
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, ignore
 from gaussmith.priors.embedded.network import PriorNetwork
 from gaussmith.priors.embedded.prior import load_weights, save_weights
-from gaussmith.priors.embedded.symmetry import AZIMUTHS, FARTHEST, NEAREST, WORTH, SymmetryHead, agreement, features
+from gaussmith.priors.embedded.symmetry import AZIMUTHS, WORTH, SymmetryHead, agreement, errors, features, usable
 from gaussmith.synth.objects import ObjectSet
 from gaussmith.synth.views import render_views
 
@@ -71,7 +71,7 @@ def look(network: PriorNetwork, objects: ObjectSet, indices: Sequence[int], on_e
         encoded = network.encode(picture, torch.tensor([elevation], dtype=torch.float32))
         agreed, drafts = (part.cpu() for part in agreement(network, encoded, picture, AZIMUTHS))
         small = F.avg_pool2d(views, 2)
-        gained = _psnr(small[:1].flip(-1), small[1:]) - _psnr(drafts, small[1:])
+        gained = nearness(small[:1].flip(-1), small[1:]) - nearness(drafts, small[1:])
         # The mirrored object, pictured mirrored, teaches as much: its planes lie the other way.
         seen += [features(agreed), features(agreed.flip(0))]
         worth += [gained, gained.flip(0)]
@@ -79,12 +79,10 @@ def look(network: PriorNetwork, objects: ObjectSet, indices: Sequence[int], on_e
     return Planes(torch.stack(seen), torch.stack(worth))
 
 
-def _psnr(guess: Tensor, truth: Tensor) -> Tensor:
-    """Of premultiplied RGBA [B,4,H,W]: colours on white, and alpha half as much."""
-    error = guess - truth
-    color, alpha = error[:, :3] - error[:, 3:], error[:, 3:]
-    both = color.square().mean(dim=(1, 2, 3)) + 0.5 * alpha.square().mean(dim=(1, 2, 3))
-    return -10 * both.clamp_min(1e-5).log10()
+def nearness(guess: Tensor, truth: Tensor) -> Tensor:
+    """PSNR [B] of premultiplied RGBA [B,4,H,W]: colours on white, and alpha half as much."""
+    color, alpha = errors(guess, truth).unbind(dim=-1)
+    return -10 * (color + 0.5 * alpha).clamp_min(1e-5).log10()
 
 
 def fit(planes: Planes, steps: int = 1500, rate: float = 2e-3, batch: int = 1024, seed: int = 0) -> SymmetryHead:
@@ -112,8 +110,7 @@ def fit(planes: Planes, steps: int = 1500, rate: float = 2e-3, batch: int = 1024
 def judge(head: SymmetryHead, planes: Planes) -> dict[str, float]:
     """Of pictures that the head did not learn from: the share whose mirrored picture is taken, the mean dB by which it
     is then better than the draft, and the share of those where it is better at all."""
-    usable = (AZIMUTHS.abs() >= NEAREST) & (AZIMUTHS.abs() <= FARTHEST)
-    promised, best = head(planes.features).masked_fill(~usable, -torch.inf).max(dim=1)
+    promised, best = head(planes.features).masked_fill(~usable(AZIMUTHS), -torch.inf).max(dim=1)
     really = planes.worth.gather(1, best[:, None])[:, 0][promised >= WORTH]
     return {
         "mirrored": len(really) / len(best),

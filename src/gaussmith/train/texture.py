@@ -25,24 +25,6 @@ from gaussmith.texture.seams import equalise_seams
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.views import four_view_ring, random_orbit
 
-
-class Pictured:
-    """A picture [1,H,W,4] on the mesh, and the weights [1,H,W] of its pixels."""
-
-    def __init__(self, mesh: Mesh, known: KnownView) -> None:
-        self.view = refine.View(mesh, known.camera())
-        self.picture = known.premultiplied()[None]
-        self.weight = _spread(self.view, (self.picture[..., 3] > 0.98) & self.view.covered)
-
-    def missing(self, texture: Tensor) -> Tensor:
-        """[1,H,W,3] what the picture has and the texture lacks."""
-        return self.picture[..., :3] - self.view.render(texture)[..., :3]
-
-    def gather(self, residual: Tensor, size: int) -> Tensor:
-        """`refine.scatter` of a residual."""
-        return refine.scatter(self.view, residual, self.weight, size)
-
-
 OnStep = Callable[[int, float, Tensor, torch.Generator], None]
 
 
@@ -90,14 +72,12 @@ def refine_texture(
     generator = generator or torch.Generator().manual_seed(0)
     heights = subject.heights(prior)
     side = round(config.size * prior.size)
-    known = [Pictured(mesh, view) for view in subject.views]
-    believed = [Pictured(mesh, view) for view in mirrored]
-    # All are obeyed at once: where two that disagree were followed in turn, the texture would ring.
-    unseen = 1 - refine.share_seen(sum((p.gather(p.picture[..., :3], size) for p in known), torch.zeros(size, size, 4)))
-    for pictured in believed:
-        pictured.weight[pictured.view.covered] *= sample_texture(unseen[..., None].expand(-1, -1, 3), pictured.view.uv)[
-            :, 0
-        ]
+    known = [_Pictured(mesh, view) for view in subject.views]
+    believed = [_Pictured(mesh, view) for view in mirrored]
+    if believed:
+        unseen = 1 - refine.share_seen(_gathered(known, texture))
+        for pictured in believed:
+            pictured.weight[pictured.view.covered] *= sample_texture(unseen[..., None], pictured.view.uv)[:, 0]
     if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
         for pictured in known:
             pictured.weight[pictured.view.covered] *= pictured.view.cosine**8
@@ -129,11 +109,29 @@ def refine_texture(
         novel = refine.scatter(seen, change.permute(0, 2, 3, 1)[..., :3], _spread(seen, weight), size)
         texture = refine.step(texture, novel, config.rate)
         if known:
-            missing = sum((p.gather(p.missing(texture), size) for p in (*known, *believed)), torch.zeros(size, size, 4))
-            texture = refine.step(texture, missing, 1.0)
+            # All at once: where two that disagree were followed in turn, the texture would ring.
+            texture = refine.step(texture, _gathered([*known, *believed], texture), 1.0)
         on_step(step, float(change.square().mean()), texture, generator)
     # Views meet at chart borders: what was moved on one side only is evened out again.
     return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, size)))
+
+
+class _Pictured:
+    """A picture [1,H,W,4] on the mesh, and the weights [1,H,W] of its pixels."""
+
+    def __init__(self, mesh: Mesh, known: KnownView) -> None:
+        self.view = refine.View(mesh, known.camera())
+        self.picture = known.premultiplied()[None]
+        self.weight = _spread(self.view, (self.picture[..., 3] > 0.98) & self.view.covered)
+
+
+def _gathered(pictures: Sequence[_Pictured], texture: Tensor) -> Tensor:
+    """What the pictures have and the texture [S,S,3] lacks, at the texels: the sum of `refine.scatter`."""
+    gathered = torch.zeros(*texture.shape[:2], 4)
+    for pictured in pictures:
+        missing = pictured.picture[..., :3] - pictured.view.render(texture)[..., :3]
+        gathered += refine.scatter(pictured.view, missing, pictured.weight, len(texture))
+    return gathered
 
 
 def _spread(view: refine.View, mask: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwo
 from gaussmith.priors.embedded.symmetry import Plane, SymmetryHead, find_plane
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.priors.graphs import Graphs
+from gaussmith.rotation import turned
 from gaussmith.views import OrbitView
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -129,8 +129,8 @@ class EmbeddedPrior:
             draft.points(volume, elevation, count * (i + 1) // len(volumes) - count * i // len(volumes), generator)
             for i, volume in enumerate(volumes)
         ]
-        turned = [_turned(points, float(azimuth)) for (points, _), azimuth in zip(parts, condition.azimuth)]
-        return torch.cat(turned), torch.cat([colors for _, colors in parts])
+        points = [turned(points, float(azimuth)) for (points, _), azimuth in zip(parts, condition.azimuth)]
+        return torch.cat(points), torch.cat([colors for _, colors in parts])
 
     def _tell_unknown(self, caption: str, on_event: OnEvent) -> None:
         unknown = self.vocabulary.unknown(caption)
@@ -193,15 +193,6 @@ class EmbeddedPrior:
 
     def _denoise(self, noisy: Tensor, t: Tensor, *told: Tensor) -> Tensor:
         return self.network.denoise(noisy, t, Told(*told))
-
-
-def _turned(points: Tensor, azimuth: float) -> Tensor:
-    """Points [N,3] turned about the vertical axis, so that what a camera at azimuth 0 saw is seen from `azimuth`."""
-    if not azimuth:
-        return points
-    sin, cos = math.sin(math.radians(azimuth)), math.cos(math.radians(azimuth))
-    x, y, z = points.unbind(dim=-1)
-    return torch.stack([cos * x + sin * z, y, cos * z - sin * x], dim=-1)
 
 
 def save_weights(prior: EmbeddedPrior, path: Path, notes: dict[str, str] | None = None) -> None:

@@ -67,10 +67,15 @@ def agreement(network: PriorNetwork, encoded: Encoded, picture: Tensor, azimuths
     owner = torch.zeros(len(azimuths), dtype=torch.int64)
     elevation = encoded.elevation.cpu().expand(len(azimuths))
     drafts = network.draft(encoded, owner, 2 * azimuths, elevation)[:, [1, 2, 3, 0]]
-    error = drafts - F.avg_pool2d(picture.float().flip(-1) * 0.5 + 0.5, 2)
+    found = errors(drafts, F.avg_pool2d(picture.float().flip(-1) * 0.5 + 0.5, 2))
+    return -0.5 * (found + _SMALL).log10() - 1, drafts
+
+
+def errors(guess: Tensor, truth: Tensor) -> Tensor:
+    """Mean squares [B,2], of the colours on white and of alpha, of premultiplied RGBA [B,4,H,W]."""
+    error = guess - truth
     color, alpha = (error[:, :3] - error[:, 3:]).square(), error[:, 3:].square()
-    errors = torch.stack([part.mean(dim=(1, 2, 3)) for part in (color, alpha)], dim=-1)
-    return -0.5 * (errors + _SMALL).log10() - 1, drafts
+    return torch.stack([part.mean(dim=(1, 2, 3)) for part in (color, alpha)], dim=-1)
 
 
 def features(agreement: Tensor) -> Tensor:
@@ -89,15 +94,16 @@ def find_plane(head: SymmetryHead, network: PriorNetwork, encoded: Encoded, pict
     """The upright plane whose mirrored picture promises most, of what picture [1,4,64,64] in [-1,1] shows; None where
     none is worth it."""
     worth = head(features(agreement(network, encoded, picture, AZIMUTHS)[0])).cpu()
-    worth = worth.masked_fill(~_usable(AZIMUTHS), -torch.inf)
+    worth = worth.masked_fill(~usable(AZIMUTHS), -torch.inf)
     best = int(worth.argmax())
     if worth[best] < WORTH:
         return None
     around = AZIMUTHS[best] + torch.arange(-REACH, REACH + FINE, FINE)
-    around = around[_usable(around)]
+    around = around[usable(around)]
     finer = agreement(network, encoded, picture, around)[0].mean(dim=-1).cpu()
     return Plane(float(around[finer.argmax()]), float(worth[best]))
 
 
-def _usable(azimuths: Tensor) -> Tensor:
+def usable(azimuths: Tensor) -> Tensor:
+    """Whether planes at the azimuths show something new, and not the back."""
     return (azimuths.abs() >= NEAREST) & (azimuths.abs() <= FARTHEST)
