@@ -7,6 +7,7 @@ a twelfth of the shipped one's parameters, begins from the same seed and sees th
 
     volume and attention    as shipped: the reference's features rendered from the target's camera, and attention to
                             the reference's tokens
+    volume not refined      without the network in three dimensions behind the encoder
     volume alone            without the tokens
     pasted and attention    no volume: the reference picture itself stands where the rendered one stood (concatenation)
     pasted alone            without the tokens: the baseline
@@ -71,6 +72,7 @@ class PastedAlone(VolumeAlone, Pasted):
 
 VARIANTS: dict[str, tuple[type[PriorNetwork], float]] = {
     "volume and attention": (PriorNetwork, 0.4),
+    "volume not refined": (PriorNetwork, 0.4),
     "volume alone": (VolumeAlone, 0.4),
     "pasted and attention": (Pasted, 0.4),
     "pasted alone": (PastedAlone, 0.4),
@@ -87,7 +89,8 @@ def train(name: str, samples: int, shards: Path, out: Path) -> dict[str, float]:
     )
     folder = out / name.replace(" ", "-")
     if not any(found["samples"] >= samples for found in gates(folder)):
-        train_prior.run(config, shards, folder, ignore, network=SMALL, kind=kind)
+        network = replace(SMALL, refiner_widths=()) if name == "volume not refined" else SMALL
+        train_prior.run(config, shards, folder, ignore, network=network, kind=kind)
     return list(gates(folder))[-1]
 
 

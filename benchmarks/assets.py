@@ -1,7 +1,7 @@
 """Picture to GLB, end to end: how good the whole is on the examples and on validation objects.
 
     python benchmarks/assets.py [--objects PATH/objects.npz] [--no-examples] [--validation 20] [--preset standard]
-                                [--only chest,...] [--weights FILE] [--out DIR] [--resume]
+                                [--framing given] [--only chest,...] [--weights FILE] [--out DIR] [--resume]
 
 Each picture goes through the public API into a .glb, which is read back and drawn unlit. Over 24 unseen views at 192 px
 on white (elevation -20 to 45): PSNR (dB), SSIM, IoU of alpha and LPIPS (AlexNet; "-" where its weights are not
@@ -9,6 +9,10 @@ installed, see `gaussmith.metrics.lpips`), each also for repeating the input at 
 Of the surfaces, as far as they can be seen from outside: Chamfer distance in world units (an object is 1.2 across) and
 F-score at 0.02. Janus: how much more the back looks like the front than the truth's does. Reference: the view of the
 input, at 512 px. Seconds: from the picture to the mesh in memory.
+
+Framing: "given" takes picture and elevation as the reference camera has them; "outline" centres the outline, "placed"
+the object's box as the prior sees it, and "guessed" guesses the elevation too, as `gaussmith image` does. Assets are
+moved back to where the true object stands before they are compared.
 
 Writes NAME.glb and NAME.png (input, six turned views above the truth's) to --out, examples.png and validation.png with
 all of them, and assets.json, from which --resume goes on after the last finished object.
@@ -29,7 +33,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import Case, example_cases, repeated, validation_cases
+from cases import FRAMINGS, Case, example_cases, framed, moved_back, repeated, validation_cases
 from gaussmith import api
 from gaussmith.camera import PRIOR_FOVY, orbit
 from gaussmith.events import UserError
@@ -62,7 +66,8 @@ COLUMNS = (
     ("worst view", "worst", ".2f"), ("reference PSNR", "reference_psnr", ".2f"),
     ("reference IoU", "reference_iou", ".3f"), ("repeat PSNR", "repeat_psnr", ".2f"),
     ("repeat SSIM", "repeat_ssim", ".3f"), ("repeat IoU", "repeat_iou", ".3f"),
-    ("repeat LPIPS", "repeat_lpips", ".3f"), ("white PSNR", "white_psnr", ".2f"), ("s", "seconds", ".1f"),
+    ("repeat LPIPS", "repeat_lpips", ".3f"), ("white PSNR", "white_psnr", ".2f"),
+    ("elevation off by", "elevation", "+.1f"), ("s", "seconds", ".1f"),
 )  # fmt: skip
 
 GROUPS = ("examples", "validation")
@@ -121,16 +126,16 @@ def work(case: Case, args: argparse.Namespace, prior: Any, lpips: Lpips | None) 
     """Make, save, read back and measure one asset."""
     path = args.out / f"{case.name}.glb"
     start = time.perf_counter()
-    result = api.image_to_3d(
-        case.prepared, elevation=case.elevation, preset=args.preset, prior=prior, symmetry=args.symmetry
-    )
+    view = framed(case, args.framing)
+    result = api.image_to_3d(view, preset=args.preset, prior=prior, symmetry=args.symmetry)
     seconds = time.perf_counter() - start
     api.save(result.mesh, path)
     made = api.load(path)
     assert isinstance(made, Mesh)
+    made = made if args.framing == "given" else moved_back(made, view, case)
     save_image(path.with_suffix(".png"), strip(case, made))
     reference = {f"reference_{key}": result.report["reference"][key] for key in ("psnr", "iou")}
-    return {**figures(case, made, lpips), **reference, "seconds": seconds}
+    return {**figures(case, made, lpips), **reference, "elevation": view.elevation - case.elevation, "seconds": seconds}
 
 
 def table(done: dict[str, Figures]) -> str:
@@ -175,6 +180,7 @@ def main() -> None:
     parser.add_argument("--validation", type=int, default=20, help="number of validation objects")
     parser.add_argument("--preset", default="standard", choices=PRESETS)
     parser.add_argument("--symmetry", default="auto", choices=("auto", "none"))
+    parser.add_argument("--framing", default="given", choices=FRAMINGS)
     parser.add_argument("--only", default="", help="names of examples, comma-separated")
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--out", type=Path, default=Path("out/assets"))
@@ -182,7 +188,7 @@ def main() -> None:
     args = parser.parse_args()
     objects = load_objects(args.objects)
     weights = hashlib.sha256(args.weights.read_bytes()).hexdigest()[:12] if args.weights.is_file() else "missing"
-    settings = {"preset": args.preset, "weights": weights, "symmetry": args.symmetry}
+    settings = {"preset": args.preset, "weights": weights, "symmetry": args.symmetry, "framing": args.framing}
     record = args.out / "assets.json"
     done = stored(record, settings, args.resume)
     prior = load_weights(args.weights)
@@ -207,7 +213,7 @@ def main() -> None:
                     file=sys.stderr,
                 )
     print(heading())
-    print(f"Preset {args.preset}, weights {weights}, symmetry {args.symmetry}\n")
+    print(f"Preset {args.preset}, weights {weights}, symmetry {args.symmetry}, framing {args.framing}\n")
     print(table(done))
     for group in GROUPS:
         names = [name for name, f in done.items() if f["group"] == group and (args.out / f"{name}.png").exists()]

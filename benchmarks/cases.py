@@ -6,6 +6,7 @@ stands as the true object does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussmith.camera import orbit
+from gaussmith.camera import DEFAULT_FOVY, DEFAULT_RADIUS, orbit
 from gaussmith.io.image import to_uint8
 from gaussmith.mesh import Mesh
-from gaussmith.picture import PICTURE_SIZE, Prepared, prepare
+from gaussmith.picture import PICTURE_SIZE, Prepared, outline, prepare
+from gaussmith.priors.embedded.prior import load_placement
 from gaussmith.synth.objects import EXAMPLES, ObjectSet, example_mesh, split, stem, turned
+from gaussmith.train.subject import KnownView, stand
 from oracle import rgba
 
 PICTURES = Path(__file__).parent.parent / "examples"
@@ -75,6 +78,41 @@ def picture(mesh: Mesh, elevation: float) -> Prepared:
     seen = rgba(mesh, orbit(0.0, elevation, width=PICTURE_SIZE), supersample=3)[0]
     straight = torch.cat([seen[..., :3] / seen[..., 3:].clamp_min(1e-6), seen[..., 3:]], dim=-1)
     return prepare(to_uint8(straight), keep_framing=True)
+
+
+FRAMINGS = ("given", "outline", "placed", "guessed")
+
+
+def framed(case: Case, framing: str) -> KnownView:
+    """What the work begins from: the picture and elevation as given; framed by its outline, elevation given; placed
+    where the prior sees its middle, elevation given ("placed") or guessed too ("guessed"), as `gaussmith image` does by
+    default."""
+    if framing == "given":
+        return KnownView(case.prepared, 0.0, case.elevation)
+    side = case.prepared.rgba.shape[0]
+    if framing == "outline":
+        scale, (x, y) = outline(case.prepared)
+        moved = case.prepared.moved(scale, (side / 2 - scale * x, side / 2 - scale * y), side)
+        return KnownView(moved, 0.0, case.elevation)
+    head = load_placement()
+    assert head is not None
+    moved, found = stand(case.prepared, head, case.elevation if framing == "placed" else None)
+    return KnownView(moved, 0.0, found.elevation, found.spread)
+
+
+def moved_back(made: Mesh, view: KnownView, case: Case) -> Mesh:
+    """The asset that was made from `framed`, where the true object stands: so that the camera of the picture sees it as
+    the picture shows it."""
+    before, after = case.prepared, view.prepared
+    side = before.rgba.shape[0]
+    scale = after.scale / before.scale
+    per_pixel = 2 * DEFAULT_RADIUS * math.tan(math.radians(DEFAULT_FOVY) / 2) / side
+    shift = [new - scale * old - side / 2 * (1 - scale) for old, new in zip(before.shift, after.shift)]
+    centre = torch.tensor([0.0, 0.0, DEFAULT_RADIUS])
+    off = centre + torch.tensor([*(per_pixel * s for s in shift), 0.0])
+    seen, true = (orbit(0.0, height).c2w[0] for height in (view.elevation, case.elevation))
+    local = (made.vertices - seen[:3, 3]) @ seen[:3, :3]
+    return made.with_(vertices=((local - off) / scale + centre) @ true[:3, :3].T + true[:3, 3])
 
 
 def repeated(case: Case, truth: Tensor) -> Tensor:

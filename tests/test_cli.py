@@ -281,8 +281,8 @@ def test_image_passes_every_option_on_and_keeps_the_checkpoint_of_a_failed_run(
         def save(self, folder: Path, name: str) -> list[Path]:
             return [folder / f"{name}.glb", folder / "report.json"]
 
-    def job(prepared: object, **options: object) -> object:
-        got.update(options, prepared=prepared)
+    def job(views: object, **options: object) -> object:
+        got.update(options, views=views)
         folder = options["checkpoint_dir"]
         assert isinstance(folder, Path)
         folder.mkdir()
@@ -298,9 +298,10 @@ def test_image_passes_every_option_on_and_keeps_the_checkpoint_of_a_failed_run(
     assert (out / "disc.checkpoint").is_dir()
     (out / "disc.checkpoint").rmdir()
     assert cli.main([*command, "--resume"]) == 0
-    assert got["prepared"][0].keep_framing  # type: ignore[index]
+    (view,) = got["views"]  # type: ignore[misc]
+    assert view.prepared.keep_framing and (view.elevation, view.azimuth, view.spread) == (-12.5, 0.0, 0.0)
     expected = {
-        "elevation": [-12.5], "azimuth": [0.0], "seed": 7, "preset": "draft", "texture_size": 256,
+        "seed": 7, "preset": "draft", "texture_size": 256,
         "max_faces": 5000, "prior": "the prior", "resume": True,
     }  # fmt: skip
     assert {key: got[key] for key in expected} == expected

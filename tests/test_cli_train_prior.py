@@ -16,11 +16,11 @@ from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_we
 from gaussmith.recipes import train_prior as recipe
 from gaussmith.synth.objects import ObjectSet, load_objects, split
 from gaussmith.synth.views import load_views
-from gaussmith.train import symmetry
+from gaussmith.train import placement, symmetry
 
 TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
-    volume_channels=6, volume_depth=6, ray_steps=8, embedding=32,
+    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, embedding=32,
 )  # fmt: skip
 QUICK = ("--views", "8", "--references", "2", "--targets", "2", "--gate-objects", "2")
 
@@ -53,6 +53,7 @@ def objects(tmp_path_factory) -> Path:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "run", partial(recipe.run, network=TINY))
     monkeypatch.setattr(symmetry, "PICTURES", 2)
+    monkeypatch.setattr(placement, "STEPS", 2)
 
 
 def train(objects: Path, out: Path, *options: str) -> int:
@@ -65,8 +66,10 @@ def test_renders_trains_and_prints_the_weights(objects, tmp_path, capsys):
     assert train(objects, tmp_path, "--procedural", "3", "--samples", "8") == 0
     assert capsys.readouterr().out == f"{tmp_path / 'weights.safetensors'}\n"
     for part, count in (("train", len(train_part)), ("validation", len(validation)), ("procedural", 3)):
-        views = load_views(sorted((tmp_path / "views" / part).glob("*.npz")))
-        assert views.rgba.shape == (count, 8, 64, 64, 4)
+        for varied in ("", "-varied")[: 1 + (part != "validation")]:
+            views = load_views(sorted((tmp_path / "views" / f"{part}{varied}").glob("*.npz")))
+            assert views.rgba.shape == (count, 8, 64, 64, 4)
+    assert not (tmp_path / "views" / "validation-varied").exists()
     card = (tmp_path / "MODEL_CARD.md").read_text()
     assert f"| train | {len(train_part)} | {8 * len(train_part)} |" in card
     assert "| procedural | 3 | 24 |" in card
@@ -82,7 +85,8 @@ def test_renders_trains_and_prints_the_weights(objects, tmp_path, capsys):
     card = (tmp_path / "MODEL_CARD.md").read_text()
     assert "procedural |" not in card
     assert "began from began.safetensors" in card
-    assert load_weights(began, precision="float32").domain is not None
+    again = load_weights(began, precision="float32")
+    assert again.domain is not None and again.symmetry is not None and again.placement is not None
 
 
 def test_wrong_numbers_and_files_are_told_before_anything_is_rendered(objects, tmp_path, capsys):

@@ -30,10 +30,11 @@ from gaussmith.photos import Scene, load_scene, open_capture
 from gaussmith.picture import PICTURE_SIZE, Prepared
 from gaussmith.picture import prepare as prepare
 from gaussmith.priors.base import EpsPrior
-from gaussmith.priors.embedded.prior import load_weights
+from gaussmith.priors.embedded.placement import PlacementHead
+from gaussmith.priors.embedded.prior import load_placement, load_weights
 from gaussmith.recipes import dreamgaussian, mesh_splat, retexture, text_picture
 from gaussmith.recipes import reconstruct as reconstruction
-from gaussmith.train.subject import KnownView, Subject
+from gaussmith.train.subject import KnownView, Subject, stand
 
 # Side of pictures that are yet to be laid over a mesh, on the usual grid: nothing may be lost before.
 LARGE_PICTURE = 2 * PICTURE_SIZE
@@ -42,9 +43,9 @@ PHOTO_SIDES = {"draft": 512, "standard": 800, "fine": 1600}
 
 
 def image_to_3d(
-    picture: str | Path | Prepared | Sequence[str | Path | Prepared],
+    picture: str | Path | Prepared | KnownView | Sequence[str | Path | Prepared | KnownView],
     *,
-    elevation: float | Sequence[float] = 0.0,
+    elevation: float | Sequence[float] | None = None,
     azimuth: float | Sequence[float] = 0.0,
     prompt: str = "",
     keep_framing: bool = False,
@@ -65,9 +66,11 @@ def image_to_3d(
     """Turn one picture of an object, or several, into a textured, watertight mesh and a Gaussian splat.
 
     Args:
-        picture: a picture file, or what `prepare` made of one; or several of one object, the first the prior's own.
+        picture: a picture file, or what `prepare` or `known_views` made of one; or several of one object, the first the
+            prior's own.
         elevation, azimuth: of the cameras that took the pictures, degrees, one for each picture or one for all;
-            elevations -80 to 80. Azimuth 0 is the asset's front, positive turns the camera to the object's left hand.
+            elevations -80 to 80, guessed from the picture if None. Azimuth 0 is the asset's front, positive turns the
+            camera to the object's left hand.
         prompt: what it is, in words, for a prior that reads them.
         keep_framing: take the pictures exactly as framed (ignored for prepared ones).
         symmetry: "auto" or "none": may a single picture, mirrored, count as a second view where the embedded prior sees
@@ -91,11 +94,9 @@ def image_to_3d(
     """
     if symmetry not in ("auto", "none"):
         raise UserError(f'symmetry is "auto" or "none", not {symmetry!r}')
-    pictures = [picture] if isinstance(picture, (str, Path, Prepared)) else list(picture)
+    pictures = [picture] if isinstance(picture, (str, Path, Prepared, KnownView)) else list(picture)
     views = known_views(pictures, azimuth, elevation, keep_framing)
-    for view in views:
-        for warning in view.prepared.warnings:
-            on_event(Warned(warning))
+    warn(views, on_event)
     subject = Subject(views, Prompts(prompt) if prompt.strip() else None)
     model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
     config = _config(preset, model, seed, distillation, guidance_scale, texture_size, max_faces)
@@ -106,28 +107,76 @@ def image_to_3d(
 
 
 def known_views(
-    pictures: Sequence[str | Path | Prepared],
-    azimuth: float | Sequence[float],
-    elevation: float | Sequence[float],
+    pictures: Sequence[str | Path | Prepared | KnownView],
+    azimuth: float | Sequence[float] = 0.0,
+    elevation: float | Sequence[float] | None = None,
     keep_framing: bool = False,
 ) -> tuple[KnownView, ...]:
-    """Pictures with their angles, prepared; UserError if the numbers of angles and pictures do not agree."""
-    angles = []
-    for name, given in (("azimuths", azimuth), ("elevations", elevation)):
-        values = [float(given)] * len(pictures) if isinstance(given, (int, float)) else [float(v) for v in given]
-        if len(values) != len(pictures):
-            raise UserError(f"there are {len(values)} {name} for {len(pictures)} pictures; give one for each")
-        angles.append(values)
+    """Pictures, prepared, with their angles. Those that come as files are framed so that the middle of the object's box
+    is in the middle, at the object's usual size (`train.subject.stand`), unless `keep_framing`.
+
+    Args:
+        azimuth, elevation: degrees, one for each picture or one for all; an elevation that is None is guessed. Pictures
+            that are known views already keep theirs.
+
+    Raises:
+        UserError: the numbers of angles and pictures do not agree, or an angle or a picture cannot be used.
+    """
     if not pictures:
         raise UserError("there is no picture; give at least one")
-    if not all(-80 <= value <= 80 for value in angles[1]):
-        raise UserError(f"the elevation must be from -80 to 80 degrees, got {', '.join(f'{v:g}' for v in angles[1])}")
-    if not all(-360 <= value <= 360 for value in angles[0]):
-        raise UserError(f"the azimuth must be from -360 to 360 degrees, got {', '.join(f'{v:g}' for v in angles[0])}")
-    if len(set(zip(*angles))) < len(pictures):
+    turns = _each("azimuths", azimuth, len(pictures))
+    heights = [None] * len(pictures) if elevation is None else _each("elevations", elevation, len(pictures))
+    if not all(h is None or -80 <= h <= 80 for h in heights):
+        raise UserError(f"the elevation must be from -80 to 80 degrees, got {', '.join(f'{h:g}' for h in heights)}")
+    if not all(-360 <= turn <= 360 for turn in turns):
+        raise UserError(f"the azimuth must be from -360 to 360 degrees, got {', '.join(f'{v:g}' for v in turns)}")
+    head = load_placement()
+    views = tuple(_known_view(p, az, h, keep_framing, head) for p, az, h in zip(pictures, turns, heights))
+    if len({(view.azimuth, view.elevation) for view in views}) < len(views):
         raise UserError("two pictures have the same azimuth and elevation; give each its own (--azimuths 0,90,...)")
-    prepared = [p if isinstance(p, Prepared) else prepare(p, keep_framing=keep_framing) for p in pictures]
-    return tuple(KnownView(p, az, el) for p, az, el in zip(prepared, *angles))
+    return views
+
+
+def _each(name: str, given: float | Sequence[float], count: int) -> list[float]:
+    """One number for each of the pictures."""
+    values = [float(given)] * count if isinstance(given, (int, float)) else [float(v) for v in given]
+    if len(values) != count:
+        raise UserError(f"there are {len(values)} {name} for {count} pictures; give one for each")
+    return values
+
+
+def _known_view(
+    picture: str | Path | Prepared | KnownView,
+    azimuth: float,
+    elevation: float | None,
+    keep_framing: bool,
+    head: PlacementHead | None,
+) -> KnownView:
+    if isinstance(picture, KnownView):
+        return picture
+    as_it_is = keep_framing or head is None or isinstance(picture, Prepared)
+    if isinstance(picture, Prepared):
+        prepared = picture
+    else:
+        prepared = prepare(picture, keep_framing=keep_framing, size=PICTURE_SIZE if as_it_is else LARGE_PICTURE)
+    if head is None or (as_it_is and elevation is not None):
+        return KnownView(prepared, azimuth, elevation or 0.0)
+    moved, found = stand(prepared, head, elevation)
+    return KnownView(prepared if as_it_is else moved, azimuth, round(found.elevation, 1), round(found.spread, 1))
+
+
+def warn(views: Sequence[KnownView], on_event: OnEvent) -> None:
+    """Tell what is doubtful about the pictures."""
+    for view in views:
+        for warning in view.prepared.warnings:
+            on_event(Warned(warning))
+        if view.spread:
+            on_event(
+                Warned(
+                    f"The camera's elevation was guessed from the picture: {view.elevation:.0f} degrees, give or take "
+                    f"{view.spread:.0f}; where you know it better, give it with --elevation."
+                )
+            )
 
 
 def text_to_3d(
@@ -318,8 +367,7 @@ def refine_mesh(
     surface = mesh if isinstance(mesh, Mesh) else load_surface(mesh)
     prepared = [p if isinstance(p, Prepared) else prepare(p, size=LARGE_PICTURE) for p in pictures]
     subject = Subject(known_views(prepared, azimuth, elevation) if prepared else (), prompts)
-    for warning in (warning for view in subject.views for warning in view.prepared.warnings):
-        on_event(Warned(warning))
+    warn(subject.views, on_event)
     model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
     refine = dreamgaussian.for_prior(dreamgaussian.PRESETS["standard"], model).refine
     config = retexture.Config(

@@ -41,7 +41,7 @@ from gaussmith.cli_options import (
 from gaussmith.cli_priors import priors
 from gaussmith.cli_reconstruct import reconstruct
 from gaussmith.cli_view import view
-from gaussmith.events import UserError, Warned
+from gaussmith.events import UserError
 from gaussmith.progress import reporting
 
 DESCRIPTION = f"""gaussmith {gaussmith.__version__}: a picture or a sentence becomes a textured, watertight mesh and a
@@ -55,7 +55,7 @@ def image(
     pictures: Positional[tuple[Path, ...]],
     *,
     output: Output = Path("out"),
-    elevation: float = 0.0,
+    elevation: OptionalFloat = None,
     azimuths: str = "",
     elevations: str = "",
     prompt: str = "",
@@ -78,11 +78,12 @@ def image(
     Args:
         pictures: PNG, JPEG or WebP; with alpha, or on a plain background. Several show one object from several sides.
         output: Folder for NAME.glb, NAME.ply, preview.png, turntable.mp4 and report.json.
-        elevation: Height of the camera that took the picture above the object's horizon, degrees, -80 to 80.
+        elevation: Height of the camera that took the picture above the object's horizon, degrees, -80 to 80; by default
+            it is guessed from the picture.
         azimuths: For several pictures: where each was taken from, degrees around the object, as in 0,90,180.
         elevations: For several pictures: the elevation of each, as in 10,10,40; by default that of --elevation.
         prompt: What it is, in words, for a prior that reads them.
-        keep_framing: Take the pictures exactly as framed instead of centring and scaling the object.
+        keep_framing: Take the pictures exactly as framed instead of moving the object to the middle and scaling it.
         symmetry: auto: where the embedded prior sees that the object is its own mirror image, the mirrored picture
             counts as a second view; none: it never does.
         seed: Same seed, same result.
@@ -108,14 +109,12 @@ def image(
 
     # Whatever can be wrong is found before the first file or folder is made.
     turns = angles("--azimuths", azimuths) or [0.0]
-    heights = angles("--elevations", elevations) or [elevation] * len(pictures)
+    heights = angles("--elevations", elevations) or elevation
     views = api.known_views(pictures, turns, heights, keep_framing)
     model = api.load_prior(prior, device, gigabytes(max_memory))
     job = partial(
         api.image_to_3d,
-        [view.prepared for view in views],
-        azimuth=turns,
-        elevation=heights,
+        views,
         prompt=prompt,
         symmetry=symmetry,
         seed=seed,
@@ -385,24 +384,23 @@ def render(
 def prepare(
     picture: Positional[Path], *, output: OptionalOutput = None, keep_framing: bool = False, quiet: bool = False
 ) -> None:
-    """Show how a picture is cut out and framed before it is used.
+    """Show how a picture is cut out and framed before it is used, and from how high it seems to have been taken.
 
     Args:
         picture: PNG, JPEG or WebP; with alpha, or on a plain background.
         output: The PNG to write; NAME-prepared.png by default.
-        keep_framing: Take the picture exactly as framed instead of centring and scaling the object.
+        keep_framing: Take the picture exactly as framed instead of moving the object to the middle and scaling it.
         quiet: Show nothing but errors.
     """
     from gaussmith import api
 
     target = output or Path(f"{picture.stem}-prepared.png")
     api.require_suffix(target, (".png",))
-    prepared = api.prepare(picture, keep_framing=keep_framing)
+    (view,) = api.known_views([picture], keep_framing=keep_framing)
     writable_folder(target.parent)
     with reporting(quiet) as on_event:
-        for warning in prepared.warnings:
-            on_event(Warned(warning))
-        prepared.save(target)
+        api.warn([view], on_event)
+        view.prepared.save(target)
     tell(quiet, str(target))
 
 

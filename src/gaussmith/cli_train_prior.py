@@ -19,7 +19,7 @@ from gaussmith.recipes import train_prior as recipe
 from gaussmith.synth.objects import ObjectSet, load_objects, split
 from gaussmith.synth.procedural import generate_objects
 from gaussmith.synth.views import render_shards
-from gaussmith.train import symmetry
+from gaussmith.train import placement, symmetry
 
 DEFAULTS = recipe.Config()
 
@@ -57,17 +57,21 @@ def train_prior(
         load_weights(start, precision="float32")  # a wrong file is told of before hours of rendering
     shards = writable_folder(output) / "views"
     with reporting(quiet) as on_event:
-        for part, indices in zip(("train", "validation"), split(catalogue)):
-            render(part, catalogue, indices, shards, views, config.seed, on_event)
         made = generated(config.seed, procedural, on_event)
-        render("procedural", made, np.arange(procedural), shards, views, config.seed, on_event)
-        weights = recipe.run(config, shards, output, on_event, str(chosen), resume, start=start)
         train, held_out = split(catalogue)
-        random = np.random.default_rng(config.seed)
-        some = random.permutation(train)[: symmetry.PICTURES]
+        worlds = {"train": (catalogue, train), "procedural": (made, np.arange(procedural))}
+        render("validation", catalogue, held_out, shards, views, config.seed, on_event)
+        for part, (world, indices) in worlds.items():
+            for varied in (False, True):
+                render(part, world, indices, shards, views, config.seed, on_event, varied)
+        weights = recipe.run(config, shards, output, on_event, str(chosen), resume, start=start)
+        some = np.random.default_rng(config.seed).permutation(train)[: symmetry.PICTURES]
+        told = [(world, indices.tolist()) for world, indices in worlds.values() if world is not None]
+        head, _ = placement.teach(told, (catalogue, held_out.tolist()), on_event)
         best = weights.with_name("best.safetensors")
         alike = best.read_bytes() == weights.read_bytes()
         for path in [weights] if alike else [weights, best]:
+            placement.add(path, head)
             symmetry.teach(path, catalogue, some.tolist(), held_out.tolist(), on_event)
         if alike:
             write_bytes(best, weights.read_bytes())
@@ -93,13 +97,15 @@ def render(
     views: int,
     seed: int,
     on_event: OnEvent,
+    varied: bool = False,
 ) -> None:
     """The views of one part, and none that an earlier run left with other numbers."""
+    part += "-varied" * varied
     folder = shards / part
     paths: list[Path] = []
     if objects is not None:
         on_shard = _shard_events(part, on_event)
-        paths = render_shards(objects, indices, folder, views, seed=seed, on_shard=on_shard)
+        paths = render_shards(objects, indices, folder, views, seed=seed, on_shard=on_shard, varied=varied)
     for left in set(folder.glob("shard_*.npz")) - set(paths):
         left.unlink()
     if not paths and folder.is_dir() and not any(folder.iterdir()):

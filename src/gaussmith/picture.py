@@ -28,12 +28,12 @@ from gaussmith.events import UserError
 from gaussmith.io.image import decode_pil, load_image_and_size, save_image, to_uint8
 
 PICTURE_SIZE = 512
-# Share of the frame that the object's longer side fills: 0.8 of the inner frame.
-OBJECT_SHARE = 0.8 * math.tan(math.radians(PRIOR_FOVY / 2)) / math.tan(math.radians(DEFAULT_FOVY / 2))
+OUTLINE_SHARE = 0.8  # share of the inner frame that the outline's longer side fills
+OBJECT_SHARE = OUTLINE_SHARE * math.tan(math.radians(PRIOR_FOVY / 2)) / math.tan(math.radians(DEFAULT_FOVY / 2))
 WORKING_SIDE = 1280  # longer pictures are reduced first; an object over a quarter of the frame loses nothing by it
 SMALLEST_OBJECT = 16  # pixels; less shows nothing to rebuild
 SMALLEST_CLEAR_SHARE = 0.005  # pixels that must be see-through for alpha to count as a cut-out, not as rounded corners
-_VISIBLE = 0.1  # alpha from which a pixel counts for the object's extent
+VISIBLE = 0.1  # alpha from which a pixel counts for the object's extent
 
 MaskSource = Literal["alpha", "rembg", "plain background"]
 
@@ -149,7 +149,7 @@ def prepare(
     shift = (size / 2 - scale * center[0], size / 2 - scale * center[1])
     straight = np.concatenate([cutout.rgb, cutout.alpha[..., None]], axis=-1)
     out = _resample(straight, (-shift[0] / scale, -shift[1] / scale), 1 / scale, (size, size))
-    if keep_framing and float(out[..., 3].max()) < _VISIBLE:
+    if keep_framing and float(out[..., 3].max()) < VISIBLE:
         raise UserError("the object is too small to be seen once the picture is reduced; leave out --keep-framing")
     return Prepared(
         rgba=torch.from_numpy(out),
@@ -161,6 +161,19 @@ def prepare(
         mask_source=source,
         warnings=warnings,
     )
+
+
+def outline(prepared: Prepared) -> tuple[float, tuple[float, float]]:
+    """What frames a prepared picture by its object's outline, as `prepare` does: the scale, and the middle (x, y) of
+    the outline in its pixels. UserError where nothing is seen."""
+    left, top, right, bottom = _extent(prepared.rgba[..., 3].numpy(), prepared.mask_source)
+    scale = OBJECT_SHARE * prepared.rgba.shape[0] / max(right - left, bottom - top)
+    return scale, ((left + right) / 2, (top + bottom) / 2)
+
+
+def premultiplied(rgba: torch.Tensor) -> torch.Tensor:
+    """[...,4] colour times alpha, and alpha, of straight RGBA."""
+    return torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], dim=-1)
 
 
 def _bytes_of(picture: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -194,7 +207,7 @@ def _cut(rgba: np.ndarray, mask: str) -> tuple[Cutout, MaskSource]:
 
 def _extent(alpha: np.ndarray, source: MaskSource) -> tuple[int, int, int, int]:
     """left, top, right, bottom of the visible part (right and bottom exclusive)."""
-    rows, columns = (np.flatnonzero((alpha > _VISIBLE).any(axis=axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((alpha > VISIBLE).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         if source == "alpha":
             raise UserError("the picture is transparent everywhere; give one that shows an object")

@@ -271,7 +271,9 @@ def test_other_release_of_the_folder_loads(folder: Path, tmp_path: Path) -> None
     save_file(tensors, file)
     conditions = [load(home).condition(picture()[0], 0.0) for home in (folder, old)]
     assert torch.equal(conditions[0].latents, conditions[1].latents)
-    assert torch.equal(conditions[0].embedding, conditions[1].embedding)
+    # The files lie otherwise in memory, by which some processors choose other kernels: equal but for roundings.
+    assert torch.allclose(conditions[0].embedding, conditions[1].embedding, rtol=0, atol=1e-5)
+    assert conditions[0].embedding.abs().mean() > 0.1
 
 
 def _drop(tensors) -> None:

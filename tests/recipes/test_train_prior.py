@@ -15,12 +15,12 @@ from gaussmith.events import Step, UserError
 from gaussmith.priors.embedded.network import NetworkConfig
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary
-from gaussmith.recipes.train_prior import FRONT, Config, draw_batch, draw_captioned, initial_network, run
+from gaussmith.recipes.train_prior import FRONT, Config, _worlds, draw_batch, draw_captioned, initial_network, run
 from gaussmith.synth.views import Views, load_views
 
 TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
-    volume_channels=6, volume_depth=6, ray_steps=8, embedding=32,
+    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, embedding=32,
 )  # fmt: skip
 CONFIG = Config(
     samples=88, references=4, targets=2, texts=4, warmup=2, draft_share=0.2, draft_targets=2, evaluate_every=8,
@@ -223,3 +223,27 @@ def test_a_draft_along_some_rays_is_a_part_of_the_draft():
         part = network.draft(encoded, *view, (slice(1, None, 2), slice(0, None, 4)))
     assert part.shape == (2, TINY.volume_channels, 16, 8)
     assert torch.equal(part, whole[:, :, 1::2, ::4])
+
+
+def test_references_come_from_every_kind_of_views_by_its_share(shards):
+    views = load_views(sorted((shards / "train").glob("*.npz")))
+    names = ("train", "train-varied", "procedural", "procedural-varied", "validation")
+    shares = [
+        [share for _, share in _worlds(dict.fromkeys(chosen, views), CONFIG)]
+        for chosen in (names, names[::2], names[::4], ("train", "train-varied", "validation"))
+    ]
+    assert shares[0] == pytest.approx([0.3, 0.3, 0.2, 0.2])
+    assert shares[1] == pytest.approx([0.6, 0.4]) and shares[2] == [1.0] and shares[3] == [0.5, 0.5]
+
+
+def test_many_references_are_from_about_the_front(shards):
+    views = load_views(sorted((shards / "train").glob("*.npz")))
+    shown = {}
+    for share in (0.0, 0.5, 1.0):
+        random, near = np.random.default_rng(1), []
+        for _ in range(60):
+            batch = draw_batch(views, 8, 1, random, front_share=share)
+            front = batch.front - batch.azimuth  # of the reference: both turn alike
+            near.append(((front + 180) % 360 - 180).abs() <= FRONT[0])
+        shown[share] = float(torch.cat(near).float().mean())
+    assert shown[0.0] + 0.15 < shown[0.5] < shown[1.0] - 0.15

@@ -11,7 +11,14 @@ import torch
 from gaussmith.events import UserError
 from gaussmith.mesh import Mesh
 from gaussmith.synth.objects import ObjectSet
-from gaussmith.synth.views import load_views, render_shards, render_views, sample_directions
+from gaussmith.synth.views import (
+    load_views,
+    misplaced,
+    render_shards,
+    render_views,
+    sample_directions,
+    softly_lit,
+)
 
 
 def objects(count: int = 5) -> ObjectSet:
@@ -100,3 +107,41 @@ def test_a_broken_shard_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="shard_0000"):
         load_views([path])
+
+
+def test_varied_objects_are_moved_a_little_and_half_of_them_lit(tmp_path: Path) -> None:
+    """What a varied shard shows differs from the plain one in place, size and light, and is told apart when resumed."""
+    plain, other = (tmp_path / name for name in ("plain", "varied"))
+    (path,) = render_shards(objects(), np.arange(5), plain, 3, size=24)
+    (moved,) = render_shards(objects(), np.arange(5), other, 3, size=24, varied=True)
+    before, after = load_views([path]), load_views([moved])
+    assert not np.array_equal(before.azimuth, after.azimuth)
+    assert np.array_equal(before.caption, after.caption) and np.array_equal(before.index, after.index)
+    stamp = moved.stat().st_mtime_ns
+    assert render_shards(objects(), np.arange(5), other, 3, size=24, varied=True)[0].stat().st_mtime_ns == stamp
+
+
+def test_a_misplaced_mesh_keeps_its_shape() -> None:
+    mesh = objects().mesh(0)
+    for seed in range(20):
+        moved = misplaced(mesh, np.random.default_rng(seed))
+        sides = [(m.vertices[1:] - m.vertices[:1]).norm(dim=1) for m in (mesh, moved)]
+        scale = sides[1] / sides[0]
+        assert torch.allclose(scale, scale[:1].expand(3), atol=1e-5) and 0.8 < float(scale[0]) < 1.2
+        assert float((moved.vertices - mesh.vertices * scale[0]).abs().max()) < 0.1
+
+
+def test_soft_light_shades_each_face_alike_and_never_turns_it_black() -> None:
+    mesh, shaded = objects().mesh(0), 0
+    for seed in range(20):
+        lit = softly_lit(mesh, np.random.default_rng(seed))
+        if lit is mesh:
+            continue
+        shaded += 1
+        assert mesh.vertex_colors is not None and lit.vertex_colors is not None
+        assert torch.equal(lit.vertices[lit.faces], mesh.vertices[mesh.faces])
+        corners = lit.vertex_colors.reshape(-1, 3, 3)
+        assert torch.equal(corners, corners[:, :1].expand_as(corners))
+        assert float(corners[..., 0].min()) > 0.2 * 200 / 255
+        assert len(torch.unique(corners[:, 0], dim=0)) > 1
+    assert 4 < shaded < 16

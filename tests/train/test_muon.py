@@ -27,6 +27,15 @@ def test_the_size_of_the_gradient_does_not_matter():
     assert torch.equal(orthogonalize(torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
+def test_a_convolution_in_three_dimensions_moves_as_its_matrix():
+    random = torch.Generator().manual_seed(4)
+    start, grad = torch.randn(2, 6, 3, 3, 3, 2, generator=random).unbind()  # outputs, window, inputs
+    weights = {"flat": start.reshape(6, -1).clone(), "conv": start.movedim(-1, 1).clone()}
+    weights["flat"].grad, weights["conv"].grad = grad.reshape(6, -1), grad.movedim(-1, 1)
+    Muon().step(weights, 0.1)
+    assert torch.equal(weights["flat"], weights["conv"].movedim(1, -1).reshape(6, -1))
+
+
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_a_convolution_moves_as_its_matrix(memory):
     random = torch.Generator().manual_seed(2)

@@ -292,6 +292,7 @@ def _run(
         "settings": asdict(config),
         "seed": config.seed,
         "elevation": subject.elevation,
+        "elevation_spread": subject.views[0].spread if subject.views else None,
         "prior": prior.name,
         "prompt": None if subject.prompts is None else subject.prompts.text,
         "shape": None if subject.shape is None else subject.shape.report(),

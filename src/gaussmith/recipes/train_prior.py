@@ -53,7 +53,9 @@ class Config:
         texts: targets a step that are told by the caption alone, seen from about the front, as words are drawn.
         drop: share of samples without condition, for classifier-free guidance (Ho & Salimans 2022 use 0.1-0.2).
             captioned: share of those with the picture that get the caption too.
-        procedural_share: share of the references drawn from the procedural objects, where there are any.
+        procedural_share: share of the references drawn from the procedural objects, where there are any. varied_share:
+            share of both drawn from the views of objects that stand a little off the middle, some of them lit.
+            front_share: share of them from about the front, as people picture things.
         draft_share: share of the samples that train the encoder's draft alone; `draft_targets` then are the targets for
             each reference, and every `draft_stride`-th row and column of rays is looked along.
         draft_weight: weight of the draft's error beside the v error.
@@ -73,6 +75,8 @@ class Config:
     drop: float = 0.1
     captioned: float = 0.3
     procedural_share: float = 0.4
+    varied_share: float = 0.5
+    front_share: float = 0.5
     draft_share: float = 0.5
     draft_targets: int = 8
     draft_stride: int = 2
@@ -117,19 +121,22 @@ def run(
 
     Args:
         shards: folder written by `gaussmith.synth.views.render_shards` with the parts train and validation, and
-            procedural if there are such objects.
+            procedural if there are such objects; train-varied and procedural-varied if there are varied views of them.
         out: folder for checkpoint.safetensors, weights.safetensors, best.safetensors (by the gates), log.jsonl,
             loss.png, samples.png and MODEL_CARD.md.
         resume: go on from out/checkpoint.safetensors if it is there.
         start: weights to begin from instead of random ones; what they lack (a caption encoder, say) begins at random.
         kind: the class of the network, for experiments; only `PriorNetwork` can be loaded again.
     """
-    train, held_out = [_load(shards / part) for part in ("train", "validation")]
-    made = _load(shards / "procedural") if (shards / "procedural").is_dir() else None
+    names = ("train", "train-varied", "procedural", "procedural-varied", "validation")
+    parts = {name: _load(shards / name) for name in names if name in names[::4] or (shards / name).is_dir()}
+    held_out = parts["validation"]
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.safetensors"
     resume = resume and checkpoint.exists()
-    captions = [*train.caption.tolist(), *([] if made is None else made.caption.tolist())]
+    captions = [
+        caption for name in ("train", "procedural") if name in parts for caption in parts[name].caption.tolist()
+    ]
     vocabulary = _saved_words(checkpoint) if resume else collect(captions)
     sizes = replace(network or NetworkConfig(), vocabulary=len(vocabulary))
     state = _State(sizes, vocabulary, config, device, kind)
@@ -137,10 +144,8 @@ def run(
         state.load(checkpoint)
     elif start is not None:
         state.begin(start)
-    # References are drawn from these, each with its share.
-    worlds = [(train, 1.0)] if made is None else [(train, 1 - config.procedural_share), (made, config.procedural_share)]
+    worlds = _worlds(parts, config)
     steps = config.steps
-    parts = {"train": train, "validation": held_out, **({} if made is None else {"procedural": made})}
     log = TrainingLog(out / "log.jsonl", config.samples_by, state.step)
     log.run(state.step, device, _name(start) if start is not None and not resume else "")
     report = PriorReport(out, log, parts, asdict(config), on_event)
@@ -168,6 +173,16 @@ def run(
             look()
     on_event(StageFinished("train prior", time.monotonic() - started))
     return out / "weights.safetensors"
+
+
+def _worlds(parts: dict[str, Views], config: Config) -> list[tuple[Views, float]]:
+    """The views that references are drawn from, each with its share."""
+    made = config.procedural_share if "procedural" in parts else 0.0
+    worlds = []
+    for name, share in (("train", 1 - made), ("procedural", made)):
+        varied = config.varied_share if f"{name}-varied" in parts else 0.0
+        worlds += [(f"{name}-varied", share * varied), (name, share * (1 - varied))]
+    return [(parts[name], share) for name, share in worlds if name in parts]
 
 
 def _load(folder: Path) -> Views:
@@ -317,7 +332,9 @@ def initial_network(config: NetworkConfig, seed: int, kind: type[PriorNetwork] =
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear, torch.nn.Embedding)) and bool(module.weight.any()):
+            if isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, torch.nn.Embedding)) and bool(
+                module.weight.any()
+            ):
                 bound = module.weight[0].numel() ** -0.5
                 for p in module.parameters():
                     p.copy_((torch.rand(p.shape, generator=random) * 2 - 1) * bound)
@@ -340,7 +357,11 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
     drafting = state.step < config.draft_steps
     targets = config.draft_targets if drafting else config.targets
     counts = random.multinomial(config.references, [share for _, share in worlds])
-    drawn = [draw_batch(views, int(n), targets, random) for (views, _), n in zip(worlds, counts) if n]
+    drawn = [
+        draw_batch(views, int(n), targets, random, front_share=config.front_share)
+        for (views, _), n in zip(worlds, counts)
+        if n
+    ]
     device = next(iter(state.masters.values())).device
     batch = _join(drawn, state.vocabulary, device)
     model = state.model
@@ -467,10 +488,20 @@ def _join(batches: list[Batch], vocabulary: Vocabulary, device: torch.device) ->
     return Batch(**joined, owner=owner, captions=captions, words=numbers[owner])
 
 
-def draw_batch(views: Views, references: int, targets: int, random: np.random.Generator, augment: bool = True) -> Batch:
+def draw_batch(
+    views: Views,
+    references: int,
+    targets: int,
+    random: np.random.Generator,
+    augment: bool = True,
+    front_share: float = 0.0,
+) -> Batch:
     """Draw objects, a reference view of each (elevation -15..45 where there is one) and other views as targets.
 
     Augmentation: mirrored pictures with mirrored azimuths; colour channels permuted for a third of the objects.
+
+    Args:
+        front_share: of the references, those that are from about the front where there is such a view.
     """
     per_object = views.azimuth.shape[1]
     if targets >= per_object:
@@ -481,7 +512,11 @@ def draw_batch(views: Views, references: int, targets: int, random: np.random.Ge
     rows = np.stack([random.permutation(per_object) for _ in objects])
     # The first usable view of each shuffled row becomes the reference; where none is usable, simply the first.
     heights = np.take_along_axis(views.elevation[objects], rows, axis=1)
-    at = ((heights > -15) & (heights < 45)).argmax(axis=1)
+    good = ((heights > -15) & (heights < 45)).astype(np.int64)
+    if front_share:
+        front = (np.take_along_axis(views.azimuth[objects], rows, axis=1) + 180) % 360 - 180
+        good += good * (np.abs(front) <= FRONT[0]) * (random.random((references, 1)) < front_share)
+    at = good.argmax(axis=1)
     first = np.arange(references)
     ref_row = rows[first, at]
     rows[first, at] = rows[:, 0]

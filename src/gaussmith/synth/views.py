@@ -1,4 +1,4 @@
-"""Small unlit views of coloured meshes: the pictures that the embedded prior learns from, rendered once into shards."""
+"""Small views of coloured meshes: the pictures that the embedded prior learns from, rendered once into shards."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from gaussmith.synth.objects import ObjectSet
 
 # Elevations in degrees: most pictures of things are taken from slightly above, but distillation asks for all of OUTER.
 OUTER, INNER, INNER_SHARE = (-20.0, 60.0), (-10.0, 40.0), 0.75
+# Of `softly_lit`: elevations of the lamp in degrees, and the share of the light that comes from everywhere.
+LAMP, AMBIENT = (25.0, 80.0), (0.5, 0.85)
+_VARIED = (1,)  # what the seed of a varied object's directions has beside the others'
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,31 @@ def render_views(
     return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
+def softly_lit(mesh: Mesh, random: np.random.Generator) -> Mesh:
+    """The vertex-coloured mesh under a soft lamp that stands above it and turns with it, flat faces; half of the time
+    as it is. What is learned is to carry light and shadow of a picture round the object, not to take them off."""
+    if random.random() < 0.5 or mesh.vertex_colors is None:
+        return mesh
+    azimuth, height, ambient = random.uniform(0, 2 * np.pi), random.uniform(*LAMP), random.uniform(*AMBIENT)
+    up, level = np.sin(np.radians(height)), np.cos(np.radians(height))
+    lamp = torch.tensor([level * np.sin(azimuth), up, level * np.cos(azimuth)], dtype=torch.float32)
+    shade = ambient + (1 - ambient) * 1.3 * (mesh.face_normals() @ lamp).clamp_min(-0.3)
+    corners = mesh.faces.flatten()
+    return Mesh(
+        vertices=mesh.vertices[corners],
+        faces=torch.arange(len(corners)).reshape(-1, 3),
+        vertex_colors=(mesh.vertex_colors[corners] * shade.repeat_interleave(3)[:, None]).clamp(0, 1),
+    )
+
+
+def misplaced(mesh: Mesh, random: np.random.Generator) -> Mesh:
+    """The mesh a little off the middle and a little larger or smaller, as placements that are guessed from pictures
+    are."""
+    scale = float(np.exp(np.clip(random.normal(0, 0.08), -0.2, 0.14)))
+    shift = np.clip(random.normal(0, 0.035, 3), -0.09, 0.09).astype(np.float32)
+    return mesh.with_(vertices=mesh.vertices * scale + torch.from_numpy(shift))
+
+
 def sample_directions(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Azimuths and elevations float32 [count] in degrees: one azimuth in each of `count` sectors, elevations mixed."""
     azimuth = (np.arange(count) + rng.random(count)) * (360 / count)
@@ -86,6 +114,7 @@ def render_shards(
     shard_objects: int = 64,
     supersample: int = 3,
     on_shard: Callable[[int, int], None] | None = None,
+    varied: bool = False,
 ) -> list[Path]:
     """Render `views_per_object` views of each object into `out_dir`/shard_NNNN.npz, one `Views` a file.
 
@@ -94,6 +123,7 @@ def render_shards(
 
     Args:
         on_shard: called with (shards done, shards in all) after each shard.
+        varied: the objects `misplaced`, and half of them `softly_lit`, from other directions.
 
     Returns:
         The paths of all shards, in order.
@@ -103,12 +133,16 @@ def render_shards(
     paths = [out_dir / f"shard_{number:04d}.npz" for number in range(len(groups))]
     for number, (group, path) in enumerate(zip(groups, paths), start=1):
         directions = [
-            sample_directions(views_per_object, np.random.default_rng([seed, int(index)])) for index in group.tolist()
+            sample_directions(views_per_object, np.random.default_rng([seed, int(index), *_VARIED[:varied]]))
+            for index in group.tolist()
         ]
         azimuth, elevation = (np.stack(angles) for angles in zip(*directions))
         if not _is_done(path, group, azimuth, size):
             meshes = [objects.mesh(int(index)) for index in group]
             told = [describe(objects, int(index), mesh) for index, mesh in zip(group, meshes)]
+            if varied:
+                changes = [np.random.default_rng([seed, int(index), 2]) for index in group]
+                meshes = [softly_lit(misplaced(mesh, random), random) for mesh, random in zip(meshes, changes)]
             pictures = [
                 render_views(mesh, az, el, size, supersample=supersample)
                 for mesh, az, el in zip(meshes, azimuth, elevation)

@@ -30,7 +30,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 @dataclass
 class Muon:
-    """The optimiser of weights [M,N] and [M,N,H,W]; those without a gradient, or with a zero one, stay as they are.
+    """The optimiser of weights [M,N], [M,N,H,W] and [M,N,D,H,W]; those without a gradient, or with a zero one, stay as
+    they are.
 
     Attributes:
         momentum: share of the running mean that stays, looked at one step ahead (Nesterov). decay: of the weights,
@@ -60,12 +61,12 @@ class Muon:
 
 
 def _rows(weight: Tensor) -> Tensor:
-    """[M,N,H,W] as [M,H*W*N], which needs no copy of what lies channels-last."""
-    return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+    """[M,N,...] as [M,...*N], which needs no copy of what lies channels-last."""
+    return weight if weight.ndim == 2 else weight.movedim(1, -1).reshape(len(weight), -1)
 
 
 def _shaped(rows: Tensor, weight: Tensor) -> Tensor:
     if weight.ndim == 2:
         return rows
-    outputs, inputs, height, width = weight.shape
-    return rows.reshape(outputs, height, width, inputs).permute(0, 3, 1, 2)
+    outputs, inputs, *window = weight.shape
+    return rows.reshape(outputs, *window, inputs).movedim(-1, 1)

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from gaussmith.camera import Camera, orbit
+from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, Camera, orbit
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.events import OnEvent, UserError, Warned, ignore
-from gaussmith.picture import Prepared
+from gaussmith.picture import PICTURE_SIZE, Prepared, outline, premultiplied
 from gaussmith.priors.base import Prior, crop_to_prior
 from gaussmith.priors.embedded.domain import domain_distance
+from gaussmith.priors.embedded.placement import SIDE, Placement, PlacementHead, find_placement
 from gaussmith.synth.lookup import Found
 from gaussmith.views import TEXT_HEIGHTS, Heights, OrbitView, elevation_range
 
 
 @dataclass(frozen=True)
 class KnownView:
-    """A picture in the 49.1-degree frame, and the degrees from which it was taken."""
+    """A picture in the 49.1-degree frame, and the degrees from which it was taken; `spread` is the standard deviation
+    of an elevation that was guessed, 0 where it is known."""
 
     prepared: Prepared
     azimuth: float = 0.0
     elevation: float = 0.0
+    spread: float = 0.0
 
     def camera(self, size: int | None = None) -> Camera:
         """The camera that took it, with another picture size if asked."""
@@ -35,12 +39,11 @@ class KnownView:
         """What a camera at that azimuth from this one sees of a thing that is its own mirror image in the upright plane
         half-way between the two."""
         picture = replace(self.prepared, rgba=self.prepared.rgba.flip(1))
-        return KnownView(picture, (self.azimuth + azimuth + 180) % 360 - 180, self.elevation)
+        return replace(self, prepared=picture, azimuth=(self.azimuth + azimuth + 180) % 360 - 180)
 
     def premultiplied(self) -> Tensor:
         """[S,S,4] the picture, colour times alpha."""
-        rgba = self.prepared.rgba
-        return torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], dim=-1)
+        return premultiplied(self.prepared.rgba)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,27 @@ class Subject:
         if self.shape is None:
             return told
         return told | {"shape": hashlib.sha256(self.shape.mesh.vertices.numpy().tobytes()).hexdigest()}
+
+
+def stand(
+    prepared: Prepared, head: PlacementHead, elevation: float | None, size: int = PICTURE_SIZE
+) -> tuple[Prepared, Placement]:
+    """The picture, however framed, moved on a grid of size x size pixels so that the middle of its object's box is in
+    the middle of the frame, at the distance at which the object has its usual size; and where the head found it.
+
+    Args:
+        elevation: of the camera, degrees; None to have it guessed.
+    """
+    scale, (x, y) = outline(prepared)
+    side = prepared.rgba.shape[0]
+    framed = prepared.moved(scale, (side / 2 - scale * x, side / 2 - scale * y), side)
+    picture = crop_to_prior(premultiplied(framed.rgba).permute(2, 0, 1))
+    picture = F.interpolate(picture[None], size=(SIDE, SIDE), mode="area")[0] * 2 - 1
+    found = find_placement(head, picture, elevation)
+    per_frame = side * math.tan(math.radians(PRIOR_FOVY) / 2) / math.tan(math.radians(DEFAULT_FOVY) / 2) / scale
+    x, y = x + found.right * per_frame, y + found.down * per_frame
+    scale *= found.scale * size / side
+    return prepared.moved(scale, (size / 2 - scale * x, size / 2 - scale * y), size), found
 
 
 def tell(prior: Prior, subject: Subject, on_event: OnEvent = ignore) -> Any:

@@ -30,7 +30,8 @@ from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of the network; they travel in the weights file."""
+    """Sizes of the network; they travel in the weights file. Without `refiner_widths` the volume is left as the encoder
+    makes it."""
 
     encoder_widths: tuple[int, int, int] = (64, 128, 256)
     denoiser_widths: tuple[int, int, int] = (64, 128, 192)
@@ -38,6 +39,7 @@ class NetworkConfig:
     denoiser_blocks: int = 2
     volume_channels: int = 16
     volume_depth: int = 24
+    refiner_widths: tuple[int, ...] = (32, 48)
     ray_steps: int = 32
     embedding: int = 256
     vocabulary: int = 0
@@ -204,6 +206,62 @@ class UNet(nn.Module):
         return x, coarse
 
 
+class VolumeBlock(nn.Module):
+    """`Block` of volumes [R,C,D,H,W], without modulation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = VolumeNorm(width)
+        self.first = nn.Conv3d(width, width, 3, padding=1)
+        self.second = nn.Conv3d(width, width, 3, padding=1)
+        _start_at_zero(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(self.norm(x))))
+
+
+class VolumeNorm(nn.Module):
+    """Layer norm over the channels of each cell, without an offset."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.permute(0, 2, 3, 4, 1), (x.shape[1],), self.weight).permute(0, 4, 1, 2, 3)
+
+
+class VolumeRefiner(nn.Module):
+    """A small UNet in three dimensions that mends the volume [R,C,D,H,W]; it begins as the identity.
+
+    The encoder writes each pixel's column of cells at once, from 64 numbers; here cells see their neighbours in depth.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.down, self.up, self.blocks, self.back = (nn.ModuleList() for _ in range(4))
+        last = channels
+        for w in widths:
+            self.down.append(nn.Conv3d(last, w, 3, stride=2, padding=1))
+            self.blocks.append(VolumeBlock(w))
+            self.back.append(VolumeBlock(w))
+            self.up.append(nn.Conv3d(w, last, 1))
+            last = w
+        self.norm = VolumeNorm(channels)
+        self.out = nn.Conv3d(channels, channels, 3, padding=1)
+        _start_at_zero(self.out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = [x]
+        for down, block in zip(self.down, self.blocks):
+            levels.append(block(down(levels[-1])))
+        h = levels.pop()
+        for up, back in reversed(list(zip(self.up, self.back))):
+            h, finer = up(back(h)), levels.pop()
+            h = finer + F.interpolate(h, size=finer.shape[2:], mode="nearest")
+        return x + self.out(F.silu(self.norm(h)))
+
+
 class PriorNetwork(nn.Module):
     """Encoder, volume renderer and denoiser."""
 
@@ -216,6 +274,11 @@ class PriorNetwork(nn.Module):
         self.encoder = UNet(config.encoder_widths, config.encoder_blocks, config.embedding, reference=False)
         self.volume_norm = ChannelNorm(base)
         self.volume_out = nn.Conv2d(base, config.volume_channels * config.volume_depth, 3, padding=1)
+        if config.refiner_widths:
+            # torch 2.13 on a CPU gives garbage for the bf16 gradient of a window of 3 over fewer than 3 cells.
+            if config.volume_depth < 3 * 2 ** len(config.refiner_widths) - 1:
+                raise ValueError(f"a volume of depth {config.volume_depth} cannot be halved {config.refiner_widths}")
+            self.refiner = VolumeRefiner(config.volume_channels, config.refiner_widths)
         self.tokens_out = nn.Linear(coarse, config.denoiser_widths[2])
         self.time = nn.Sequential(
             nn.Linear(64 + 7, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)
@@ -237,9 +300,10 @@ class PriorNetwork(nn.Module):
 
     def to_channels_last(self) -> PriorNetwork:
         """Convolution weights in channels-last memory, in place: what CPU and GPU convolutions are quickest with."""
+        memory = {4: torch.channels_last, 5: torch.channels_last_3d}
         for p in self.parameters():
-            if p.ndim == 4:
-                p.data = p.data.contiguous(memory_format=torch.channels_last)
+            if p.ndim in memory:
+                p.data = p.data.contiguous(memory_format=memory[p.ndim])
         return self
 
     def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
@@ -248,11 +312,14 @@ class PriorNetwork(nn.Module):
         pose = torch.stack([angle.sin(), angle.cos(), torch.ones_like(angle)], dim=-1).to(self.dtype)
         x = self.encoder_in(_unshuffle(reference.to(self.dtype)))
         fine, coarse = self.encoder(x, F.silu(self.encoder_pose(pose)))
-        volume = self.volume_out(F.silu(self.volume_norm(fine))).float()
-        r, _, h, w = volume.shape
-        volume = volume.reshape(r, self.config.volume_depth, self.config.volume_channels, h, w)
+        columns = self.volume_out(F.silu(self.volume_norm(fine)))
+        r, _, h, w = columns.shape
+        columns = columns.reshape(r, self.config.volume_depth, self.config.volume_channels, h, w)
+        volume = columns.permute(0, 1, 3, 4, 2).contiguous()
+        if self.config.refiner_widths:  # its own memory order is channels-last too: no copy
+            volume = self.refiner(volume.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
         tokens = self.tokens_out(coarse.flatten(2).transpose(1, 2))
-        return Encoded(volume.permute(0, 1, 3, 4, 2).contiguous(), tokens, elevation)
+        return Encoded(volume.float().contiguous(), tokens, elevation)
 
     def draft(
         self,
@@ -269,8 +336,8 @@ class PriorNetwork(nn.Module):
             rays: rows and columns of the picture that are looked along; the result has only these.
         """
         coordinates = frustum_coordinates(
-            azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), 32, self.config.ray_steps
-        )[:, rays[0], rays[1]]
+            azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), 32, self.config.ray_steps, rays
+        )
         device = encoded.volume.device
         return render_volume(encoded.volume, onto(coordinates, device), onto(owner, device)).permute(0, 3, 1, 2)
 
@@ -334,7 +401,7 @@ class PriorNetwork(nn.Module):
         return words * given[:, :, None].to(self.dtype), summary
 
 
-def _start_at_zero(layer: nn.Conv2d | nn.Linear) -> None:
+def _start_at_zero(layer: nn.Module) -> None:
     """The layer adds nothing until it has learned something."""
     for p in layer.parameters():
         nn.init.zeros_(p)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from gaussmith.events import OnEvent, UserError, Warned, ignore
 from gaussmith.priors.embedded import draft
 from gaussmith.priors.embedded.domain import Domain
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
+from gaussmith.priors.embedded.placement import PlacementHead
 from gaussmith.priors.embedded.symmetry import Plane, SymmetryHead, find_plane
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.priors.graphs import Graphs
@@ -30,7 +31,11 @@ from gaussmith.views import OrbitView
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 NO_WORDS = Vocabulary(())
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
-_DOMAIN, _SYMMETRY = "domain.", "symmetry."  # before the names of the tensors that are not the network's
+_DOMAIN, _SYMMETRY, _PLACEMENT = (
+    "domain.",
+    "symmetry.",
+    "placement.",
+)  # before the names of the tensors that are not the network's
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,13 @@ class EmbeddedPrior:
         vocabulary: Vocabulary = NO_WORDS,
         domain: Domain | None = None,
         symmetry: SymmetryHead | None = None,
+        placement: PlacementHead | None = None,
     ) -> None:
         self.network = network.eval()
         self.vocabulary = vocabulary
         self.domain = domain  # None: nobody measured what pictures it learned from
         self.symmetry = symmetry  # None: it was not taught what mirrored pictures are worth
+        self.placement = placement  # None: it was not taught where objects stand
         self.device = network.encoder_in.weight.device
         self._graphs = Graphs()
 
@@ -202,6 +209,8 @@ def save_weights(prior: EmbeddedPrior, path: Path, notes: dict[str, str] | None 
         tensors |= {_DOMAIN + k: v.float().contiguous() for k, v in vars(prior.domain).items()}
     if prior.symmetry is not None:
         tensors |= {_SYMMETRY + k: v.detach().cpu().float() for k, v in prior.symmetry.state_dict().items()}
+    if prior.placement is not None:
+        tensors |= {_PLACEMENT + k: v.detach().cpu().half() for k, v in prior.placement.state_dict().items()}
     metadata = {
         "format": "gaussmith-prior-1",
         "network": json.dumps(asdict(prior.network.config)),
@@ -233,13 +242,14 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         known = {f.name for f in fields(NetworkConfig)}
-        sizes: dict[str, Any] = json.loads(metadata["network"])
+        sizes: dict[str, Any] = {"refiner_widths": (), **json.loads(metadata["network"])}  # first files had none
         sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
         with torch.device("meta"):  # no time is spent on first values that are replaced at once
             network = PriorNetwork(NetworkConfig(**{k: v for k, v in sizes.items() if k in known}))
         known_pictures = {k: tensors.pop(k) for k in list(tensors) if k.startswith(_DOMAIN)}
         domain = Domain(**{k.removeprefix(_DOMAIN): v for k, v in known_pictures.items()}) if known_pictures else None
-        symmetry = _head(tensors)
+        symmetry = _head(SymmetryHead(), tensors, _SYMMETRY)
+        placement = _head(PlacementHead(), tensors, _PLACEMENT)
         network.load_state_dict(tensors, assign=True)
         vocabulary = Vocabulary(tuple(str(word) for word in json.loads(metadata.get("words", "[]"))))
         if len(vocabulary) != network.config.vocabulary:
@@ -250,15 +260,25 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
     network = network.to(device).to_channels_last().eval().requires_grad_(False)
     if precision == "bfloat16" or (precision == "auto" and _bfloat16_is_quicker(network.encoder_in.weight.device)):
         network = network.bfloat16()
-    return EmbeddedPrior(network, vocabulary, domain, None if symmetry is None else symmetry.to(device))
+    symmetry = None if symmetry is None else symmetry.to(device)
+    return EmbeddedPrior(network, vocabulary, domain, symmetry, placement)
 
 
-def _head(tensors: dict[str, Tensor]) -> SymmetryHead | None:
-    """The symmetry head among the tensors of a file, taken out of them; None where there is none."""
-    found = {k.removeprefix(_SYMMETRY): tensors.pop(k) for k in list(tensors) if k.startswith(_SYMMETRY)}
+def load_placement(path: Path = WEIGHTS) -> PlacementHead | None:
+    """The head alone that says where objects stand, without the rest of the weights; None where there is none."""
+    with safe_open(path, "pt") as file:
+        tensors = {k: file.get_tensor(k).float() for k in file.keys() if k.startswith(_PLACEMENT)}  # noqa: SIM118
+    return _head(PlacementHead(), tensors, _PLACEMENT)
+
+
+_Head = TypeVar("_Head", bound=torch.nn.Module)
+
+
+def _head(head: _Head, tensors: dict[str, Tensor], name: str) -> _Head | None:
+    """The head with its tensors of a file, which are taken out of them; None where there are none."""
+    found = {k.removeprefix(name): tensors.pop(k) for k in list(tensors) if k.startswith(name)}
     if not found:
         return None
-    head = SymmetryHead()
     head.load_state_dict(found)
     return head.eval().requires_grad_(False)
 

@@ -26,27 +26,35 @@ DENSITY_SHIFT = 1.0  # softplus(raw - 1): an untrained volume starts thin enough
 
 
 def frustum_coordinates(
-    azimuth: Tensor, reference_elevation: Tensor, elevation: Tensor, side: int, steps: int
+    azimuth: Tensor,
+    reference_elevation: Tensor,
+    elevation: Tensor,
+    side: int,
+    steps: int,
+    rays: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Tensor:
     """Where the samples of the target rays lie in the reference frustum.
 
     Args:
         azimuth, reference_elevation, elevation: [B] degrees; azimuth is relative to the reference.
         side: rays per picture side. steps: samples per ray, midpoints of equal depth intervals.
+        rays: rows and columns of the picture that are looked along, h and w of them.
 
     Returns:
-        [B,side,side,steps,3] coordinates (column, row, depth), each in [-1,1] inside the frustum.
+        [B,h,w,steps,3] coordinates (column, row, depth), each in [-1,1] inside the frustum.
     """
     reference = orbit(torch.zeros_like(azimuth), reference_elevation, DEFAULT_RADIUS, PRIOR_FOVY, side)
     target = orbit(azimuth, elevation, DEFAULT_RADIUS, PRIOR_FOVY, side)
     origin, direction = target.rays()
     w2c = reference.w2c
     start = torch.einsum("bij,bj->bi", w2c[:, :3, :3], origin) + w2c[:, :3, 3]
-    heading = torch.einsum("bij,bhwj->bhwi", w2c[:, :3, :3], direction)
+    heading = torch.einsum("bij,bhwj->bhwi", w2c[:, :3, :3], direction[:, rays[0], rays[1]])
     points = start[:, None, None, None] + heading[:, :, :, None] * sample_depths(steps)[:, None]
     tangent = math.tan(math.radians(PRIOR_FOVY) / 2)
     z = points[..., 2:].clamp_min(1e-3)
-    return torch.cat([points[..., :2] / (z * tangent), (points[..., 2:] - DEFAULT_RADIUS) / HALF_DEPTH], dim=-1)
+    points[..., :2] /= z * tangent
+    points[..., 2] = (points[..., 2] - DEFAULT_RADIUS) / HALF_DEPTH
+    return points
 
 
 def sample_depths(steps: int) -> Tensor:
