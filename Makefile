@@ -17,7 +17,7 @@ install = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 .PHONY: demo test lint venv dev clean
 
 demo: venv
-	$(BIN)/gaussmith image examples/chest.png --elevation 15 --keep-framing -o demo
+	$(BIN)/gaussmith image examples/chest.png -o demo
 	@echo "Open demo/chest.glb in Blender or any glTF viewer; demo/preview.png shows it at a glance."
 
 test: dev

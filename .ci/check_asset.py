@@ -1,4 +1,4 @@
-"""Judge a finished asset by its files alone: `check_asset.py NAME.glb PICTURE --elevation DEG --min-psnr DB`.
+"""Judge a finished asset by its files alone: `check_asset.py NAME.glb PICTURE --min-psnr DB`.
 
 The GLB is read by trimesh, not by gaussmith's own reader, and the reference view is rendered anew, so that neither a
 writer's fault nor a wrong report passes. Exits with 1 and a list of what is wrong, or with 0 and the figures.
@@ -58,9 +58,13 @@ def texture_faults(mesh: trimesh.Trimesh) -> list[str]:
     return faults + ([] if pixels.std(axis=(0, 1)).max() > 2 else ["the texture is of one colour"])
 
 
-def reference_psnr(path: Path, picture: Path, elevation: float, size: int = 256) -> float:
-    """PSNR in dB, on white, of the GLB seen from the reference camera against the prepared picture."""
-    prepared = gaussmith.prepare(picture)
+def reference_psnr(path: Path, picture: Path, report: dict, size: int = 256) -> float:
+    """PSNR in dB, on white, of the GLB seen from the elevation that the report tells, against the picture, moved as the
+    report tells."""
+    whole, told = gaussmith.prepare(picture, keep_framing=True), report["picture"]
+    scale = told["scale"] / whole.scale
+    shift = [new - scale * old for old, new in zip(whole.shift, told["shift"])]
+    prepared, elevation = whole.moved(scale, (shift[0], shift[1]), 512), report["elevation"]
     white = torch.ones(3)
     wanted = prepared.rgba[..., :3] * prepared.rgba[..., 3:] + white * (1 - prepared.rgba[..., 3:])
     wanted = torch.nn.functional.interpolate(wanted.permute(2, 0, 1)[None], (size, size), mode="area")[0]
@@ -73,17 +77,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("glb", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--elevation", type=float, default=0.0)
     parser.add_argument("--min-psnr", type=float, default=24.0)
     options = parser.parse_args()
 
     mesh = read(options.glb)
     faults = shape_faults(mesh) + texture_faults(mesh)
-    psnr = reference_psnr(options.glb, options.picture, options.elevation)
+    report = json.loads((options.glb.parent / "report.json").read_text())
+    lacking = [key for key in ("seed", "mesh", "seconds", "reference", "picture", "elevation") if key not in report]
+    faults += [f"report.json has no {key}" for key in lacking]
+    psnr = (
+        -math.inf if {"picture", "elevation"} & set(lacking) else reference_psnr(options.glb, options.picture, report)
+    )
     if not psnr >= options.min_psnr:
         faults.append(f"reference view {psnr:.2f} dB, below {options.min_psnr} dB")
-    report = json.loads((options.glb.parent / "report.json").read_text())
-    faults += [f"report.json has no {key}" for key in ("seed", "mesh", "seconds", "reference") if key not in report]
     names = (f"{options.glb.stem}.ply", "preview.png", "turntable.mp4")
     faults += [f"{name} is missing or empty" for name in names if not _has_bytes(options.glb.parent / name)]
     for fault in faults:

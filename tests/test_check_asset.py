@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -77,20 +76,26 @@ def test_texture_faults_are_found(tmp_path: Path) -> None:
 def test_the_whole_check_passes_a_true_asset_and_fails_a_wrong_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # At this size the ball is framed as `prepare` frames it, so preparing its own picture changes nothing.
-    radius = 2 * math.sin(math.atan(0.8 * math.tan(math.radians(18))))
-    ball = sphere().with_(vertices=sphere().vertices * (radius / 0.4))
     with torch.no_grad():
-        view = render_mesh(ball, orbit(0.0, 10.0, width=512))
+        view = render_mesh(sphere(), orbit(0.0, 10.0, width=512))
     rgba = torch.cat([view.rgb / view.alpha.clamp_min(1e-6), view.alpha], dim=-1)[0]
-    save_image(tmp_path / "picture.png", rgba)
-    save_mesh(ball, tmp_path / "ball.glb")
+    # The picture has a margin on the left and above, and the report says where it was put.
+    wide = torch.zeros(552, 552, 4)
+    wide[40:, 30:542] = rgba
+    save_image(tmp_path / "picture.png", wide)
+    save_mesh(sphere(), tmp_path / "ball.glb")
+    whole = {"seed": 0, "mesh": {}, "seconds": {}, "reference": {}, "elevation": 10.0}
+    whole["picture"] = {"scale": 1.0, "shift": [-30.0, -40.0]}
     for name in ("ball.ply", "preview.png", "turntable.mp4"):
         (tmp_path / name).write_bytes(b"something")
-    (tmp_path / "report.json").write_text(json.dumps({"seed": 0, "mesh": {}, "seconds": {}, "reference": {}}))
-    command = ["check_asset", str(tmp_path / "ball.glb"), str(tmp_path / "picture.png"), "--elevation", "10"]
+    (tmp_path / "report.json").write_text(json.dumps(whole))
+    command = ["check_asset", str(tmp_path / "ball.glb"), str(tmp_path / "picture.png")]
     monkeypatch.setattr(sys, "argv", command)
     assert check_asset.main() == 0, capsys.readouterr().err
+    for wrong in ({"elevation": 40.0}, {"picture": {"scale": 1.0, "shift": [0.0, 0.0]}}):
+        (tmp_path / "report.json").write_text(json.dumps(whole | wrong))
+        assert check_asset.main() == 1
+    (tmp_path / "report.json").write_text(json.dumps(whole))
 
     monkeypatch.setattr(sys, "argv", [*command, "--min-psnr", "90"])
     assert check_asset.main() == 1

@@ -2,7 +2,7 @@
 
     import gaussmith
 
-    result = gaussmith.image_to_3d("chest.png", elevation=15)
+    result = gaussmith.image_to_3d("chest.png")
     result.save("out")                      # GLB, splat, preview, turntable, report
     print(len(result.gaussians), len(result.mesh.faces), result.report["mesh"]["watertight"])
 

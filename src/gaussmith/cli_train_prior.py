@@ -65,7 +65,8 @@ def train_prior(
             for varied in (False, True):
                 render(part, world, indices, shards, views, config.seed, on_event, varied)
         weights = recipe.run(config, shards, output, on_event, str(chosen), resume, start=start)
-        some = np.random.default_rng(config.seed).permutation(train)[: symmetry.PICTURES]
+        random = np.random.default_rng(config.seed)
+        some = random.permutation(train)[: symmetry.PICTURES]
         told = [(world, indices.tolist()) for world, indices in worlds.values() if world is not None]
         head, _ = placement.teach(told, (catalogue, held_out.tolist()), on_event)
         best = weights.with_name("best.safetensors")

@@ -119,10 +119,12 @@ def test_mcmc_waits_as_often(device: Accelerator, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_step_of_distillation_waits_once_a_picture(device: Accelerator) -> None:
-    sizes = {"encoder_widths": (8, 8, 64), "denoiser_widths": (8, 8, 64), "volume_channels": 8, "volume_depth": 4}
+    sizes = {"encoder_widths": (8, 8, 64), "denoiser_widths": (8, 8, 64), "volume_channels": 8, "volume_depth": 5}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = PriorNetwork(NetworkConfig(**sizes, encoder_blocks=1, denoiser_blocks=1, ray_steps=4, embedding=16))
+        network = PriorNetwork(
+            NetworkConfig(**sizes, refiner_widths=(8,), encoder_blocks=1, denoiser_blocks=1, ray_steps=4, embedding=16)
+        )
     prior = EmbeddedPrior(network.requires_grad_(False).to(DEVICE))
     assert prior.device == DEVICE
     rgba = torch.ones(16, 16, 4)
