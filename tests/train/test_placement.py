@@ -19,7 +19,7 @@ from gaussmith.priors.embedded.prior import load_placement, load_weights, save_w
 from gaussmith.synth.procedural import generate_objects
 from gaussmith.synth.views import softly_lit
 from gaussmith.train import placement
-from gaussmith.train.placement import LARGE, add, draw, fit, initial_head, judge, look, outlines, teach
+from gaussmith.train.placement import LARGE, add, draw, fit, initial_head, judge, look, outlines, surprise, teach
 from gaussmith.train.subject import stand
 
 
@@ -115,6 +115,22 @@ def test_a_rendered_box_comes_back_to_where_it_was_rendered() -> None:
     back, _ = stand(shifted, Says(right, down, -math.log(grow), 40.0), 40.0)
     assert outline(back)[1] == pytest.approx(outline(picture)[1], abs=1.5)
     assert outline(back)[0] == pytest.approx(outline(picture)[0], rel=0.02)
+
+
+def test_what_nobody_asks_for_is_left_alone_however_wild() -> None:
+    said = torch.zeros(2, 2, 4)
+    said[0, 1, 3] = -1e4  # an elevation that was told, with a spread whose inverse overflows
+    said[1, 1, 0] = -1e4  # one that is asked for, beyond all reason
+    said.requires_grad_()
+    wanted = torch.zeros(2, 4)
+    wanted[:, 0] = 0.01
+    loss = surprise(said, wanted, torch.tensor([1.0, 0.0]))
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(said.grad).all()
+    assert not said.grad[0, :, 3].any() and said.grad[1, 0, 0] != 0
+    # Of a standard Gaussian: half of the mean square, over the seven answers asked for.
+    plain = surprise(torch.zeros(2, 2, 4), torch.full((2, 4), 2.0), torch.tensor([1.0, 0.0]))
+    assert plain == pytest.approx(2.0)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, ignore
 from gaussmith.picture import OUTLINE_SHARE, VISIBLE
-from gaussmith.priors.embedded.placement import SIDE, UNITS, PlacementHead, answers
+from gaussmith.priors.embedded.placement import SIDE, SPREADS, UNITS, PlacementHead, answers
 from gaussmith.priors.embedded.prior import load_weights, save_weights
 from gaussmith.synth.objects import ObjectSet
 from gaussmith.synth.views import render_views, sample_directions, softly_lit
@@ -149,10 +149,7 @@ def fit(
         drawn = [draw(seen, batch // len(worlds), random) for seen in worlds]
         pictures, elevation, wanted = (torch.cat(parts) for parts in zip(*drawn))
         known = torch.from_numpy((random.random(len(pictures)) < 0.5).astype(np.float32))
-        mean, log_spread = head(pictures, elevation, known).unbind(dim=1)
-        likelihood = log_spread + 0.5 * ((mean - wanted) * torch.exp(-log_spread)).square()
-        asked = torch.cat([torch.ones(len(known), 3), 1 - known[:, None]], dim=1)
-        loss = (likelihood * asked).sum() / asked.sum()
+        loss = surprise(head(pictures, elevation, known), wanted, known)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -160,6 +157,16 @@ def fit(
         if (step + 1) % 100 == 0:
             on_event(Step("placement", done + step + 1, {"loss": loss.item()}))
     return head.eval().requires_grad_(False)
+
+
+def surprise(said: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    """Mean negative logarithm of the Gaussian likelihood, up to a constant, of answers wanted [B,4] by what was said
+    [B,2,4]; elevations that were told, known [B] 1, are not asked for, and nothing said of them matters."""
+    mean, log_spread = said.unbind(dim=1)
+    asked = torch.cat([torch.ones(len(known), 3), 1 - known[:, None]], dim=1) > 0
+    # Chosen before it is computed: a spread that nobody asks for drifts until its square overflows; 0 times that is NaN.
+    miss, log_spread = (mean - wanted)[asked], log_spread[asked].clamp(*SPREADS)
+    return (log_spread + 0.5 * (miss * torch.exp(-log_spread)).square()).mean()
 
 
 def initial_head(seed: int) -> PlacementHead:

@@ -21,6 +21,7 @@ SIDE = 64  # pixels of the picture that is looked at
 # Units of what the network says, about what varies: shares of the frame, natural logarithm, degrees.
 UNITS = torch.tensor([0.05, 0.05, 0.1, 15.0])
 MEAN_ELEVATION = 15.0
+SPREADS = (-4.0, 3.0)  # logarithms of the spreads, in UNITS, that count: nobody knows a hundredth of a degree
 # Beyond these no outline of a rendered object lies: a guess that says so is none.
 FARTHEST, LARGEST = 0.2, 0.45
 LOWEST, HIGHEST = -20.0, 60.0  # elevations that it learned from, degrees
@@ -88,7 +89,7 @@ def find_placement(head: PlacementHead, picture: Tensor, elevation: float | None
     if elevation is None:
         mean, log_spread = ask(0.0, 0.0)[:, 3].tolist()
         elevation = min(max(MEAN_ELEVATION + mean * float(UNITS[3]), LOWEST), HIGHEST)
-        spread = math.exp(log_spread) * float(UNITS[3])
+        spread = math.exp(min(max(log_spread, SPREADS[0]), SPREADS[1])) * float(UNITS[3])
     right, down, log_scale = (ask(elevation, 1.0)[0, :3] * UNITS[:3]).tolist()
     bound = lambda value, limit: min(max(value, -limit), limit)  # noqa: E731
     return Placement(
