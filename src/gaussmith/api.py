@@ -162,7 +162,8 @@ def _known_view(
     if head is None or (as_it_is and elevation is not None):
         return KnownView(prepared, azimuth, elevation or 0.0)
     moved, found = stand(prepared, head, elevation)
-    return KnownView(prepared if as_it_is else moved, azimuth, round(found.elevation, 1), round(found.spread, 1))
+    height = round(found.elevation, 1) if elevation is None else elevation
+    return KnownView(prepared if as_it_is else moved, azimuth, height, round(found.spread, 1))
 
 
 def warn(views: Sequence[KnownView], on_event: OnEvent) -> None:
@@ -349,6 +350,7 @@ def refine_mesh(
     Args:
         mesh: a mesh or its file; +Y is up, its front faces +Z.
         image: a picture of it or several, the first the prior's own; how they are framed does not matter.
+        elevation: of the cameras that took them; not guessed, for the mesh's own outline would tell it better.
         steps: of the refinement; the preset's by default, 0 only projects the pictures.
         texture_size: side of the texture in pixels.
         fresh: forget the colours that the mesh has.

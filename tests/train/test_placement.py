@@ -170,3 +170,10 @@ def test_the_head_travels_in_the_weights(tmp_path: Path) -> None:
 def test_a_mesh_without_colours_is_not_lit() -> None:
     bare = Mesh(torch.zeros(3, 3), torch.tensor([[0, 1, 2]]))
     assert all(softly_lit(bare, np.random.default_rng(i)) is bare for i in range(4))
+
+
+def test_weights_that_cannot_be_read_have_no_head(tmp_path: Path) -> None:
+    """Whoever needs the network is told what is wrong by `load_weights`."""
+    assert load_placement(tmp_path / "gone.safetensors") is None
+    (tmp_path / "text.safetensors").write_text("no weights")
+    assert load_placement(tmp_path / "text.safetensors") is None

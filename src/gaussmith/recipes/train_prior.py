@@ -128,15 +128,15 @@ def run(
         start: weights to begin from instead of random ones; what they lack (a caption encoder, say) begins at random.
         kind: the class of the network, for experiments; only `PriorNetwork` can be loaded again.
     """
-    names = ("train", "train-varied", "procedural", "procedural-varied", "validation")
-    parts = {name: _load(shards / name) for name in names if name in names[::4] or (shards / name).is_dir()}
+    parts = {name: _load(shards / name) for name in ("train", "validation")}
+    others = ("train-varied", "procedural", "procedural-varied")
+    parts |= {name: _load(shards / name) for name in others if (shards / name).is_dir()}
     held_out = parts["validation"]
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.safetensors"
     resume = resume and checkpoint.exists()
-    captions = [
-        caption for name in ("train", "procedural") if name in parts for caption in parts[name].caption.tolist()
-    ]
+    plain = [parts[name] for name in ("train", "procedural") if name in parts]
+    captions = [caption for views in plain for caption in views.caption.tolist()]
     vocabulary = _saved_words(checkpoint) if resume else collect(captions)
     sizes = replace(network or NetworkConfig(), vocabulary=len(vocabulary))
     state = _State(sizes, vocabulary, config, device, kind)
@@ -329,12 +329,11 @@ def initial_network(config: NetworkConfig, seed: int, kind: type[PriorNetwork] =
     """A network with the weights of that seed, drawn from a generator of our own: PyTorch's layers draw theirs from the
     global one. Same distributions: uniform within 1/sqrt(fan in); norms, position codes and zero layers as built."""
     network = kind(config)
+    layers = (torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, torch.nn.Embedding)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear, torch.nn.Embedding)) and bool(
-                module.weight.any()
-            ):
+            if isinstance(module, layers) and bool(module.weight.any()):
                 bound = module.weight[0].numel() ** -0.5
                 for p in module.parameters():
                     p.copy_((torch.rand(p.shape, generator=random) * 2 - 1) * bound)

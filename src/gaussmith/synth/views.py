@@ -21,7 +21,6 @@ from gaussmith.synth.objects import ObjectSet
 OUTER, INNER, INNER_SHARE = (-20.0, 60.0), (-10.0, 40.0), 0.75
 # Of `softly_lit`: elevations of the lamp in degrees, and the share of the light that comes from everywhere.
 LAMP, AMBIENT = (25.0, 80.0), (0.5, 0.85)
-_VARIED = (1,)  # what the seed of a varied object's directions has beside the others'
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def render_shards(
     paths = [out_dir / f"shard_{number:04d}.npz" for number in range(len(groups))]
     for number, (group, path) in enumerate(zip(groups, paths), start=1):
         directions = [
-            sample_directions(views_per_object, np.random.default_rng([seed, int(index), *_VARIED[:varied]]))
+            sample_directions(views_per_object, np.random.default_rng([seed, int(index), *[1] * varied]))
             for index in group.tolist()
         ]
         azimuth, elevation = (np.stack(angles) for angles in zip(*directions))

@@ -164,7 +164,8 @@ def surprise(said: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
     [B,2,4]; elevations that were told, known [B] 1, are not asked for, and nothing said of them matters."""
     mean, log_spread = said.unbind(dim=1)
     asked = torch.cat([torch.ones(len(known), 3), 1 - known[:, None]], dim=1) > 0
-    # Chosen before it is computed: a spread that nobody asks for drifts until its square overflows; 0 times that is NaN.
+    # Chosen before it is computed: a spread that nobody asks for drifts until its square overflows, and 0 times that
+    # is not a number.
     miss, log_spread = (mean - wanted)[asked], log_spread[asked].clamp(*SPREADS)
     return (log_spread + 0.5 * (miss * torch.exp(-log_spread)).square()).mean()
 

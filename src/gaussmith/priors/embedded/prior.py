@@ -31,11 +31,8 @@ from gaussmith.views import OrbitView
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 NO_WORDS = Vocabulary(())
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
-_DOMAIN, _SYMMETRY, _PLACEMENT = (
-    "domain.",
-    "symmetry.",
-    "placement.",
-)  # before the names of the tensors that are not the network's
+# Before the names of the tensors that are not the network's.
+_DOMAIN, _SYMMETRY, _PLACEMENT = "domain.", "symmetry.", "placement."
 
 
 @dataclass(frozen=True)
@@ -265,10 +262,14 @@ def load_weights(path: Path = WEIGHTS, device: str | torch.device = "cpu", preci
 
 
 def load_placement(path: Path = WEIGHTS) -> PlacementHead | None:
-    """The head alone that says where objects stand, without the rest of the weights; None where there is none."""
-    with safe_open(path, "pt") as file:
-        tensors = {k: file.get_tensor(k).float() for k in file.keys() if k.startswith(_PLACEMENT)}  # noqa: SIM118
-    return _head(PlacementHead(), tensors, _PLACEMENT)
+    """The head alone that says where objects stand, without the rest of the weights; None where there is none. What is
+    wrong with a file, `load_weights` tells."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {k: file.get_tensor(k).float() for k in file.keys() if k.startswith(_PLACEMENT)}  # noqa: SIM118
+        return _head(PlacementHead(), tensors, _PLACEMENT)
+    except (SafetensorError, RuntimeError, OSError):
+        return None
 
 
 _Head = TypeVar("_Head", bound=torch.nn.Module)
