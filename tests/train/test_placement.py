@@ -64,9 +64,14 @@ def test_the_elevation_is_guessed_only_if_nobody_knows_it() -> None:
     picture = torch.zeros(4, SIDE, SIDE)
     head = Says(0.03, -0.02, 0.1, 33.0)
     found = find_placement(head, picture)
-    assert (found.right, found.down, found.elevation) == pytest.approx((0.03, -0.02, 33.0), abs=1e-5)
-    assert found.scale == pytest.approx(math.exp(0.1), abs=1e-5) and found.spread == pytest.approx(15.0)
-    assert head.heard == [(0.0, 0.0), (pytest.approx(33.0), 1.0)]
+    # 33 give or take 15, drawn to 15: precisions 1/15^2 and 1/12^2 - 1/17.6^2.
+    said, usual = 1 / 225, 1 / 144 - 1 / 17.6**2
+    expected = 15 + 18 * said / (said + usual)
+    assert 24 < expected < 26
+    assert (found.right, found.down, found.elevation) == pytest.approx((0.03, -0.02, expected), abs=1e-4)
+    assert found.scale == pytest.approx(math.exp(0.1), abs=1e-5)
+    assert found.spread == pytest.approx((said + usual) ** -0.5)
+    assert head.heard == [(0.0, 0.0), (pytest.approx(expected, abs=1e-4), 1.0)]
     head.heard.clear()
     found = find_placement(head, picture, -5.0)
     assert (found.elevation, found.spread) == (-5.0, 0.0) and head.heard == [(-5.0, 1.0)]

@@ -21,6 +21,10 @@ SIDE = 64  # pixels of the picture that is looked at
 # Units of what the network says, about what varies: shares of the frame, natural logarithm, degrees.
 UNITS = torch.tensor([0.05, 0.05, 0.1, 15.0])
 MEAN_ELEVATION = 15.0
+# Standard deviations of the elevations that the head learned from and, ours, of those that people take pictures from: a
+# guess is drawn to the mean by what the second says more than the first. Of 102 held-out pictures from 0 to 30 degrees
+# it takes the root mean square of the miss from 7.6 to 6.5; of views from 30 to 60 degrees from 16 to 19.
+LEARNED_SPREAD, USUAL_SPREAD = 17.6, 12.0
 SPREADS = (-4.0, 3.0)  # logarithms of the spreads, in UNITS, that count: nobody knows a hundredth of a degree
 # Beyond these no outline of a rendered object lies: a guess that says so is none.
 FARTHEST, LARGEST = 0.2, 0.45
@@ -88,8 +92,10 @@ def find_placement(head: PlacementHead, picture: Tensor, elevation: float | None
     spread = 0.0
     if elevation is None:
         mean, log_spread = ask(0.0, 0.0)[:, 3].tolist()
-        elevation = min(max(MEAN_ELEVATION + mean * float(UNITS[3]), LOWEST), HIGHEST)
-        spread = math.exp(min(max(log_spread, SPREADS[0]), SPREADS[1])) * float(UNITS[3])
+        said = 1 / (math.exp(min(max(log_spread, SPREADS[0]), SPREADS[1])) * float(UNITS[3])) ** 2
+        usual = 1 / USUAL_SPREAD**2 - 1 / LEARNED_SPREAD**2
+        elevation = MEAN_ELEVATION + mean * float(UNITS[3]) * said / (said + usual)
+        elevation, spread = min(max(elevation, LOWEST), HIGHEST), (said + usual) ** -0.5
     right, down, log_scale = (ask(elevation, 1.0)[0, :3] * UNITS[:3]).tolist()
     bound = lambda value, limit: min(max(value, -limit), limit)  # noqa: E731
     return Placement(
