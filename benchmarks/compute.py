@@ -1,6 +1,6 @@
 """What more compute would give: the draft's error on held-out objects by the arithmetic spent on training it.
 
-    python benchmarks/compute.py --shards DIR [--views 8000,32000,128000] [--sizes small,medium,shipped] [--out DIR]
+    python benchmarks/compute.py --shards DIR [--runs small:16000,small:64000,medium:64000,...] [--out DIR]
 
 `--shards` is the folder `views` that `gaussmith train-prior` rendered. Networks of several sizes are trained from
 random weights for several lengths, each cooled down to its end, by the draft alone (the part that decides what assets
@@ -35,6 +35,9 @@ SIZES: dict[str, NetworkConfig] = {
     "medium": NetworkConfig(encoder_widths=(48, 96, 160), denoiser_widths=(32, 64, 64), encoder_blocks=1),
     "shipped": NetworkConfig(),
 }
+
+
+RUNS = ",".join(f"{size}:{views}" for size in SIZES for views in (16_000, 64_000, 256_000))
 
 
 def flops(size: NetworkConfig) -> float:
@@ -85,15 +88,13 @@ def plot(runs: list[dict], fitted: tuple[float, float]) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--views", default="8000,32000,128000", help="target views of each training")
-    parser.add_argument("--sizes", default="small,medium,shipped")
+    parser.add_argument("--runs", default=RUNS, help="SIZE:VIEWS of each training; sizes: small, medium, shipped")
     parser.add_argument("--out", type=Path, default=Path("out/compute"))
     args = parser.parse_args()
     runs = []
-    for name in args.sizes.split(","):
-        for views in map(int, args.views.split(",")):
-            runs.append({"size": name, "views": views, **train(name, views, args.shards, args.out)})
-            print(json.dumps(runs[-1]), file=sys.stderr)
+    for name, views in (run.split(":") for run in args.runs.split(",")):
+        runs.append({"size": name, "views": int(views), **train(name, int(views), args.shards, args.out)})
+        print(json.dumps(runs[-1]), file=sys.stderr)
     print(heading())
     rows = [
         [r["size"], f"{r['views']:,}", f"{r['pflop']:.3f}", f"{r['draft_psnr']:.2f}", f"{r['draft_iou']:.3f}"]
