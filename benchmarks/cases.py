@@ -19,7 +19,7 @@ from torch import Tensor
 from gaussmith.camera import DEFAULT_FOVY, DEFAULT_RADIUS, orbit
 from gaussmith.io.image import to_uint8
 from gaussmith.mesh import Mesh
-from gaussmith.picture import PICTURE_SIZE, Prepared, outline, prepare
+from gaussmith.picture import PICTURE_SIZE, Prepared, outline, premultiplied, prepare
 from gaussmith.priors.embedded.prior import load_placement
 from gaussmith.synth.objects import EXAMPLES, ObjectSet, example_mesh, split, stem, turned
 from gaussmith.train.subject import KnownView, stand
@@ -41,8 +41,7 @@ class Case:
 
     def premultiplied(self) -> Tensor:
         """[S,S,4] the picture, premultiplied."""
-        colour, alpha = self.prepared.rgba.split([3, 1], dim=-1)
-        return torch.cat([colour * alpha, alpha], dim=-1)
+        return premultiplied(self.prepared.rgba)
 
 
 def example_cases(objects: ObjectSet, only: Collection[str] = ()) -> Iterator[Case]:
@@ -89,10 +88,8 @@ def framed(case: Case, framing: str) -> KnownView:
     default."""
     if framing == "given":
         return KnownView(case.prepared, 0.0, case.elevation)
-    side = case.prepared.rgba.shape[0]
     if framing == "outline":
-        scale, (x, y) = outline(case.prepared)
-        moved = case.prepared.moved(scale, (side / 2 - scale * x, side / 2 - scale * y), side)
+        moved = case.prepared.centred(*outline(case.prepared), case.prepared.rgba.shape[0])
         return KnownView(moved, 0.0, case.elevation)
     head = load_placement()
     assert head is not None

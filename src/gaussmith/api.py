@@ -130,7 +130,7 @@ def known_views(
         raise UserError(f"the elevation must be from -80 to 80 degrees, got {', '.join(f'{h:g}' for h in heights)}")
     if not all(-360 <= turn <= 360 for turn in turns):
         raise UserError(f"the azimuth must be from -360 to 360 degrees, got {', '.join(f'{v:g}' for v in turns)}")
-    head = load_placement()
+    head = None if all(isinstance(picture, KnownView) for picture in pictures) else load_placement()
     views = tuple(_known_view(p, az, h, keep_framing, head) for p, az, h in zip(pictures, turns, heights))
     if len({(view.azimuth, view.elevation) for view in views}) < len(views):
         raise UserError("two pictures have the same azimuth and elevation; give each its own (--azimuths 0,90,...)")

@@ -29,7 +29,8 @@ from gaussmith.io.image import decode_pil, load_image_and_size, save_image, to_u
 
 PICTURE_SIZE = 512
 OUTLINE_SHARE = 0.8  # share of the inner frame that the outline's longer side fills
-OBJECT_SHARE = OUTLINE_SHARE * math.tan(math.radians(PRIOR_FOVY / 2)) / math.tan(math.radians(DEFAULT_FOVY / 2))
+INNER_SHARE = math.tan(math.radians(PRIOR_FOVY / 2)) / math.tan(math.radians(DEFAULT_FOVY / 2))  # of the whole frame
+OBJECT_SHARE = OUTLINE_SHARE * INNER_SHARE
 WORKING_SIDE = 1280  # longer pictures are reduced first; an object over a quarter of the frame loses nothing by it
 SMALLEST_OBJECT = 16  # pixels; less shows nothing to rebuild
 SMALLEST_CLEAR_SHARE = 0.005  # pixels that must be see-through for alpha to count as a cut-out, not as rounded corners
@@ -73,6 +74,10 @@ class Prepared:
         rgba = _resample(self.rgba.numpy(), (-shift[0] / scale, -shift[1] / scale), 1 / scale, (size, size))
         across, down = (scale * old + new for old, new in zip(self.shift, shift))
         return replace(self, rgba=torch.from_numpy(rgba), scale=scale * self.scale, shift=(across, down))
+
+    def centred(self, scale: float, point: tuple[float, float], size: int) -> Prepared:
+        """The picture scaled, its point (x, y) in the middle of size x size pixels."""
+        return self.moved(scale, (size / 2 - scale * point[0], size / 2 - scale * point[1]), size)
 
     def save(self, path: str | Path) -> None:
         """Write the prepared picture as a PNG with alpha, atomically; UserError if the place cannot be written."""

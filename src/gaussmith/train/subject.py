@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussmith.camera import DEFAULT_FOVY, PRIOR_FOVY, Camera, orbit
+from gaussmith.camera import Camera, orbit
 from gaussmith.diffusion.prompts import Prompts
 from gaussmith.events import OnEvent, UserError, Warned, ignore
-from gaussmith.picture import PICTURE_SIZE, Prepared, outline, premultiplied
+from gaussmith.picture import INNER_SHARE, PICTURE_SIZE, Prepared, outline, premultiplied
 from gaussmith.priors.base import Prior, crop_to_prior
 from gaussmith.priors.embedded.domain import domain_distance
 from gaussmith.priors.embedded.placement import SIDE, Placement, PlacementHead, find_placement
@@ -105,14 +104,13 @@ def stand(
     """
     scale, (x, y) = outline(prepared)
     side = prepared.rgba.shape[0]
-    framed = prepared.moved(scale, (side / 2 - scale * x, side / 2 - scale * y), side)
+    framed = prepared.centred(scale, (x, y), side)
     picture = crop_to_prior(premultiplied(framed.rgba).permute(2, 0, 1))
     picture = F.interpolate(picture[None], size=(SIDE, SIDE), mode="area")[0] * 2 - 1
     found = find_placement(head, picture, elevation)
-    per_frame = side * math.tan(math.radians(PRIOR_FOVY) / 2) / math.tan(math.radians(DEFAULT_FOVY) / 2) / scale
-    x, y = x + found.right * per_frame, y + found.down * per_frame
-    scale *= found.scale * size / side
-    return prepared.moved(scale, (size / 2 - scale * x, size / 2 - scale * y), size), found
+    frame = side * INNER_SHARE / scale  # the prior's frame in pixels of the picture as it came
+    middle = (x + found.right * frame, y + found.down * frame)
+    return prepared.centred(scale * found.scale * size / side, middle, size), found
 
 
 def tell(prior: Prior, subject: Subject, on_event: OnEvent = ignore) -> Any:

@@ -92,12 +92,14 @@ def find_placement(head: PlacementHead, picture: Tensor, elevation: float | None
     spread = 0.0
     if elevation is None:
         mean, log_spread = ask(0.0, 0.0)[:, 3].tolist()
-        said = 1 / (math.exp(min(max(log_spread, SPREADS[0]), SPREADS[1])) * float(UNITS[3])) ** 2
+        said = 1 / (math.exp(_within(log_spread, *SPREADS)) * float(UNITS[3])) ** 2
         usual = 1 / USUAL_SPREAD**2 - 1 / LEARNED_SPREAD**2
         elevation = MEAN_ELEVATION + mean * float(UNITS[3]) * said / (said + usual)
-        elevation, spread = min(max(elevation, LOWEST), HIGHEST), (said + usual) ** -0.5
+        elevation, spread = _within(elevation, LOWEST, HIGHEST), (said + usual) ** -0.5
     right, down, log_scale = (ask(elevation, 1.0)[0, :3] * UNITS[:3]).tolist()
-    bound = lambda value, limit: min(max(value, -limit), limit)  # noqa: E731
-    return Placement(
-        bound(right, FARTHEST), bound(down, FARTHEST), math.exp(bound(log_scale, LARGEST)), elevation, spread
-    )
+    right, down = (_within(value, -FARTHEST, FARTHEST) for value in (right, down))
+    return Placement(right, down, math.exp(_within(log_scale, -LARGEST, LARGEST)), elevation, spread)
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
