@@ -371,13 +371,12 @@ def refine_mesh(
     subject = Subject(known_views(prepared, azimuth, elevation) if prepared else (), prompts)
     warn(subject.views, on_event)
     model = load_prior(prior, device, max_memory) if isinstance(prior, str) else prior
-    refine = dreamgaussian.for_prior(dreamgaussian.PRESETS["standard"], model).refine
-    config = retexture.Config(
-        seed, replace(refine, steps=refine.steps if steps is None else steps),
-        texture_size=texture_size, guidance_scale=guidance_scale, fresh=fresh,
-    )  # fmt: skip
+    config = retexture.Config(seed, texture_size=texture_size, guidance_scale=guidance_scale, fresh=fresh)
+    config = retexture.for_prior(config, model)
+    if steps is not None:
+        config = replace(config, refine=replace(config.refine, steps=steps))
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-    return retexture.run(retexture.for_prior(config, model), surface, subject, model, on_event, folder, resume)
+    return retexture.run(config, surface, subject, model, on_event, folder, resume)
 
 
 def load_surface(path: str | Path) -> Mesh:

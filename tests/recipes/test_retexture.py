@@ -32,7 +32,7 @@ from gaussmith.train.texture import RefineConfig
 
 RADII = torch.tensor([0.6, 0.4, 0.5])
 CENTRE = torch.tensor([30.0, -7.0, 4.0])
-SMALL = Config(refine=RefineConfig(steps=20, size=2), texture_size=128)
+SMALL = Config(refine=RefineConfig(steps=40, size=2), texture_size=128)
 
 
 def colours(points: Tensor, blue: float = 0.0) -> Tensor:
@@ -121,7 +121,7 @@ def test_a_grey_mesh_takes_the_picture_in_front_and_the_prior_behind():
     assert 0.2 < made.report["texture"]["coverage"] < 0.5
     assert made.report["views"][0]["iou"] > 0.97 and made.report["views"][0]["psnr"] > 25
     assert not any(isinstance(e, Warned) for e in events) and prior.released
-    assert [e.step for e in events if isinstance(e, Step)] == list(range(1, 21))
+    assert [e.step for e in events if isinstance(e, Step)] == list(range(1, 41))
     assert [e.stage for e in events if isinstance(e, StageFinished)] == ["mesh", "texture", "refine"]
 
 

@@ -89,7 +89,7 @@ class Config:
         densify: density control.
         resolution, smoothing, min_component, max_faces: of the surface, see `extract_mesh` (paper: parts under 0.2 of
             the diameter are dropped; real ones that hang by a thread are over 0.1). texture_size: side of the texture.
-        refine: stage 2.
+        refine: stage 2 (ours: a 64-pixel prior has little to say of colours, and says it gently).
         save_every: steps between checkpoints.
     """
 
@@ -123,7 +123,7 @@ class Config:
     min_component: float = 0.1
     max_faces: int = 20_000
     texture_size: int = 1024
-    refine: RefineConfig = field(default_factory=RefineConfig)
+    refine: RefineConfig = field(default_factory=lambda: RefineConfig(steps=20, rate=(0.2, 0.0)))
     save_every: int = 100
 
 
@@ -135,7 +135,7 @@ PRESETS: dict[str, Config] = {
         resolution=96,
         max_faces=10_000,
         texture_size=512,
-        refine=RefineConfig(steps=7),
+        refine=RefineConfig(steps=7, rate=(0.2, 0.0)),
     ),
     "standard": Config(),
     "fine": Config(
@@ -146,18 +146,22 @@ PRESETS: dict[str, Config] = {
 
 def for_prior(config: Config, prior: EpsPrior) -> Config:
     """The preset with the paper's own numbers where ours were chosen for a small RGBA prior: noise times, sizes of the
-    renders (shares of a side of 256 pixels or more), and the size of stage 2's."""
+    renders (shares of a side of 256 pixels or more), and the size, rate and number of stage 2's steps."""
     if prior.sees_alpha:
         return config
     config = replace(config, times=Annealed(), views=max(config.views, prior.group))
     if prior.size < 256:
         return config
-    return replace(config, sizes=((0.0, 0.25), (0.3, 0.5), (0.6, 1.0)), refine=replace(config.refine, size=1.0))
+    refine = replace(config.refine, size=1.0, rate=RefineConfig().rate, steps=round(2.5 * config.refine.steps))
+    return replace(config, sizes=((0.0, 0.25), (0.3, 0.5), (0.6, 1.0)), refine=refine)
 
 
 # Side in pixels of the known views' depth whose bending is looked at, whatever the preset: differences of neighbours
 # mean something else at another size. A pixel is 0.014 wide there, less than a Gaussian.
 RELIEF_SIZE = 128
+
+# Side in pixels of the renders and pictures that give the mesh its first colours (paper: 512).
+BAKE_SIZE = 512
 
 # What density control and the optimiser did over a run, in the report's words.
 _COUNTED = ("cloned", "split", "pruned", "mended", "removed", "bad_gradients")
@@ -281,7 +285,11 @@ def _run(
                 trusted=[(view.camera(), view.prepared.rgba[None, ..., 3:]) for view in subject.views],
             )
         with timed(on_event, "texture", seconds=facts["seconds"]):
-            mesh, facts["coverage"] = texture_from_gaussians(mesh, gaussians, config.texture_size)
+            # What is believed lies under what is known.
+            pictures = [_known(views, BAKE_SIZE, torch.device("cpu")) for views in (mirrored, subject.views)]
+            mesh, facts["coverage"] = texture_from_gaussians(
+                mesh, gaussians, config.texture_size, view_size=BAKE_SIZE, pictures=[p for p in pictures if p]
+            )
         store("refine", 0, _with_mesh(gaussians, mesh))
     with timed(on_event, "refine", config.refine.steps, facts["seconds"]):
         mesh = refine(job, gaussians, mesh, saved if stage == "refine" else None)
@@ -519,18 +527,18 @@ def _weighed(error: Tensor, shares: Tensor) -> Tensor:
 def refine(job: _Job, gaussians: Gaussians, mesh: Mesh, saved: checkpoint.Checkpoint | None = None) -> Mesh:
     """Stage 2 (section 3.3), see `train.texture`; goes on from a checkpoint and keeps some."""
     config = job.config
-    generator, first = torch.Generator().manual_seed(config.seed + 1), 0
-    if saved and saved.meta["step"]:
-        generator, first = saved.generators["main"], saved.meta["step"]
+    resumed = None
+    if saved and "texture" in saved.tensors:
+        resumed = saved.meta["step"], saved.tensors["texture"], saved.generators["main"]
 
     def on_step(step: int, loss: float, texture: Tensor, generator: torch.Generator) -> None:
         job.on_event(Step("refine", step, {"loss": loss}))
         if step % config.save_every == 0 and step < config.refine.steps:
-            job.store("refine", step, _with_mesh(gaussians, mesh.with_(albedo=texture)), generator)
+            job.store("refine", step, _with_mesh(gaussians, mesh) | {"texture": texture}, generator)
 
     return refine_texture(
-        mesh, job.subject, job.prior, job.condition, config.refine, job.picture_scale, on_step, first, generator,
-        job.mirrored,
+        mesh, job.subject, job.prior, job.condition, config.refine, job.picture_scale, on_step, job.mirrored, resumed,
+        config.seed + 1,
     )  # fmt: skip
 
 

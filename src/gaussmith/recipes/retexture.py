@@ -61,7 +61,7 @@ class Config:
         seed: of everything random.
         refine: stage 2. Its noise times (the paper's) keep the colours that there are, and change what is finer.
         guessed: noise times instead where the unseen sides start from the colours of the seen ones.
-        blank: noise times instead where there is no colour to start from.
+        blank, blank_rate: noise times and rate instead where there is no colour to start from.
         texture_size: side of the texture in pixels.
         guidance_scale: None for the prior's own, up to `PICTURE_SCALE`.
         fresh: whether to forget the colours that the mesh has.
@@ -69,9 +69,10 @@ class Config:
     """
 
     seed: int = 0
-    refine: RefineConfig = field(default_factory=RefineConfig)
+    refine: RefineConfig = field(default_factory=lambda: RefineConfig(rate=(0.2, 0.0)))
     guessed: tuple[float, float] = (0.25, 0.04)
     blank: tuple[float, float] = (0.95, 0.04)
+    blank_rate: tuple[float, float] = (0.5, 0.0)
     texture_size: int = 1024
     guidance_scale: float | None = None
     fresh: bool = False
@@ -79,9 +80,12 @@ class Config:
 
 
 def for_prior(config: Config, prior: Prior) -> Config:
-    """The numbers for a large prior, which paints sides that nobody pictured; a small one, left that much freedom,
-    only leaves its blotches there (the chest from behind, by eye, at first times of 0.18 to 0.9)."""
-    return replace(config, guessed=(0.6, 0.04)) if prior.size >= 256 else config
+    """The numbers for a large prior, which paints sides that nobody pictured and sees the whole picture at once; a
+    small one, left that much freedom, only leaves its blotches there (the chest from behind, by eye, at first times of
+    0.18 to 0.9)."""
+    if prior.size < 256:
+        return config
+    return replace(config, guessed=(0.6, 0.04), refine=replace(config.refine, size=1.0, rate=RefineConfig().rate))
 
 
 @dataclass
@@ -174,21 +178,23 @@ def _run(
             work = work.with_(albedo=albedo)
     start, fault = facts["start"], facts["fault"]
     strength = {"its own colours": config.refine.strength, "the picture": config.guessed, "nothing": config.blank}
-    refinement = replace(config.refine, strength=strength[start])
+    rate = config.blank_rate if start == "nothing" else config.refine.rate
+    refinement = replace(config.refine, strength=strength[start], rate=rate)
     scale = min(prior.guidance_scale, PICTURE_SCALE) if config.guidance_scale is None else config.guidance_scale
 
     def on_step(step: int, loss: float, texture: Tensor, generator: torch.Generator) -> None:
         on_event(Step("refine", step, {"loss": loss}))
         if path is not None and step % config.save_every == 0 and step < refinement.steps:
-            parts = {name: t for name, t in vars(work.with_(albedo=texture)).items() if isinstance(t, Tensor)}
-            state = checkpoint.with_prefix("mesh", parts)
+            parts = {name: t for name, t in vars(work).items() if isinstance(t, Tensor)}
+            state = checkpoint.with_prefix("mesh", parts) | {"texture": texture}
             meta = {"step": step, "facts": facts}
             checkpoint.save(path, state, meta, config=settings, generators={"main": generator})
 
     with timed(on_event, "refine", refinement.steps, seconds):
-        generator = saved.generators["main"] if saved else torch.Generator().manual_seed(config.seed)
-        first = saved.meta["step"] if saved else 0
-        work = refine_texture(work, subject, prior, condition, refinement, scale, on_step, first, generator)
+        resumed = (saved.meta["step"], saved.tensors["texture"], saved.generators["main"]) if saved else None
+        work = refine_texture(
+            work, subject, prior, condition, refinement, scale, on_step, resumed=resumed, seed=config.seed
+        )
     assert work.albedo is not None
     uv, uv_faces = work.uv, mirror(work, mirrored).uv_faces
     if not fault:

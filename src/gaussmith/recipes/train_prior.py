@@ -58,7 +58,8 @@ class Config:
             front_share: share of them from about the front, as people picture things.
         draft_share: share of the samples that train the encoder's draft alone; `draft_targets` then are the targets for
             each reference, and every `draft_stride`-th row and column of rays is looked along.
-        draft_weight: weight of the draft's error beside the v error.
+        draft_weight: weight of the draft's error beside the v error. outline_weight: within it, of one less the overlap
+            of the outlines, beside the mean errors of the pixels: of those a thin object has few.
         clip: largest gradient norm. ema: decay of the moving average.
         evaluate_every: steps between gates; gate_objects: held-out objects that they are measured on, two views of
             each. save_every: steps between checkpoints.
@@ -81,6 +82,7 @@ class Config:
     draft_targets: int = 8
     draft_stride: int = 2
     draft_weight: float = 1.0
+    outline_weight: float = 0.1
     clip: float = 1.0
     ema: float = 0.998
     seed: int = 0
@@ -237,7 +239,8 @@ class _State:
         share = _rate_share(self.config, self.step)
         masters = list(self.masters.values())
         for master, p in zip(masters, self.model.parameters()):
-            master.grad = torch.zeros_like(master) if p.grad is None else p.grad.float()
+            # None stays None: what the loss does not reach is not decayed either.
+            master.grad = None if p.grad is None else p.grad.float()
             p.grad = None
         norm = float(torch.nn.utils.clip_grad_norm_(masters, self.config.clip))
         if math.isfinite(norm):
@@ -262,7 +265,7 @@ class _State:
             tensors |= {f"master.{name}": master.detach(), f"average.{name}": self.average[name]}
         for name, master in self.others.items():
             moments = self.optimizer.state.get(master, {})
-            tensors |= {f"{k}.{name}": moments[k] for k in ("exp_avg", "exp_avg_sq") if k in moments}
+            tensors |= {f"{k}.{name}": moments[k] for k in _MOMENTS if k in moments}
         tensors |= {f"mean.{name}": mean for name, mean in self.muon.means.items()}
         metadata = {
             "step": str(self.step),
@@ -300,10 +303,11 @@ class _State:
                 self.average[name].copy_(tensors[f"average.{name}"])
             # In the master's own memory order: the fused step walks all of them as flat arrays.
             for name, master in self.others.items():
-                self.optimizer.state[master] = {
-                    "step": torch.tensor(float(self.step)),
-                    **{k: torch.empty_like(master).copy_(tensors[f"{k}.{name}"]) for k in ("exp_avg", "exp_avg_sq")},
-                }
+                if f"step.{name}" in tensors:
+                    moments = {k: tensors[f"{k}.{name}"] for k in _MOMENTS}
+                    self.optimizer.state[master] = {
+                        k: v if v.ndim == 0 else torch.empty_like(master).copy_(v) for k, v in moments.items()
+                    }
             self.muon.means = {
                 name: torch.empty_like(master).copy_(tensors[f"mean.{name}"])
                 for name, master in self.hidden.items()
@@ -311,6 +315,9 @@ class _State:
             }
             torch._foreach_copy_(list(self.model.parameters()), list(self.masters.values()))
 
+
+# What AdamW keeps of a parameter that has moved.
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 # The layers that meet pictures, angles or words: not the hidden ones that Muon is for.
 _EDGES = ("encoder_in", "encoder_pose", "denoiser_in", "denoiser_out", "words", "position")
@@ -372,8 +379,9 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
     # Channel 0 of the draft is alpha; pictures hold it last.
     draft_rgba = torch.cat([draft[:, 1:4], draft[:, :1]], dim=1)
     draft_loss = (draft_rgba - small).abs().mean() + (draft_rgba - small).square().mean()
-    loss = config.draft_weight * draft_loss
-    values = {"draft": draft_loss.item()}
+    missed = 1 - overlap(draft[:, 0], small[:, 3]).mean()
+    loss = config.draft_weight * (draft_loss + config.outline_weight * missed)
+    values = {"draft": draft_loss.item(), "outline": missed.item()}
     if not drafting:
         count = len(batch.owner)
         keep, keep_caption = (torch.from_numpy(k).to(device) for k in _conditions(config, count, random))
@@ -396,6 +404,12 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
     loss.backward()
     norm = state.apply()
     return {"loss": loss.item(), **values, "norm": norm}
+
+
+def overlap(guess: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union [B] of soft outlines [B,H,W] in [0,1]: the sum of the lesser over that of the larger."""
+    both = torch.minimum(guess, truth).sum(dim=(1, 2))
+    return both / torch.maximum(guess, truth).sum(dim=(1, 2)).clamp_min(1)
 
 
 def _conditions(config: Config, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

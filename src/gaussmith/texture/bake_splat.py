@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
@@ -12,15 +14,22 @@ from gaussmith.mesh import Mesh
 from gaussmith.render.splat import rasterize
 from gaussmith.texture.backproject import Baked, bake, bake_vertices
 from gaussmith.texture.inpaint import fill
+from gaussmith.texture.overlay import lay, trust
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.texture.unwrap import unwrap
 from gaussmith.views import baking_ring
 
 
 def texture_from_gaussians(
-    mesh: Mesh, gaussians: Gaussians, size: int = 1024, *, view_size: int = 512, cameras: Camera | None = None
+    mesh: Mesh,
+    gaussians: Gaussians,
+    size: int = 1024,
+    *,
+    view_size: int = 512,
+    cameras: Camera | None = None,
+    pictures: Sequence[tuple[Camera, Tensor]] = (),
 ) -> tuple[Mesh, float]:
-    """Unwrap a mesh and colour it from 26 renders of its Gaussians (DreamGaussian, section 3.3).
+    """Unwrap a mesh and colour it from 26 renders of its Gaussians (DreamGaussian, section 3.3), and from pictures.
 
     What no view saw continues the colours around it; the two sides of every chart border are made to agree.
 
@@ -30,6 +39,7 @@ def texture_from_gaussians(
         size: side of the texture in texels.
         view_size: side of the renders in pixels (DreamGaussian: 512).
         cameras: B views to take instead, of a mesh of any place and size.
+        pictures: laid over the renders one after the other (`overlay.lay`): cameras and premultiplied [K,H,W,4].
 
     Returns:
         The mesh with uv, uv_faces and albedo [size,size,3]; and the share of its texels, in [0,1], that some view saw.
@@ -40,6 +50,8 @@ def texture_from_gaussians(
     unwrapped = unwrap(mesh, size)
     baked = bake_gaussians(unwrapped, gaussians, size, view_size, cameras)
     albedo = fill(baked.albedo, baked.weight, unwrapped, baked.atlas)
+    for taken, rgba in pictures:
+        albedo = lay(albedo, unwrapped, baked.atlas, taken, rgba, trust(unwrapped, taken, rgba[..., 3]))
     return unwrapped.with_(albedo=equalise_seams(albedo, unwrapped, baked.atlas)), baked.coverage
 
 

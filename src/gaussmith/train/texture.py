@@ -21,7 +21,9 @@ from gaussmith.priors.base import Prior
 from gaussmith.render.mesh import sample_texture
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
+from gaussmith.texture.overlay import trust
 from gaussmith.texture.seams import equalise_seams
+from gaussmith.train.schedules import lerp
 from gaussmith.train.subject import KnownView, Subject
 from gaussmith.views import four_view_ring, random_orbit
 
@@ -33,14 +35,17 @@ class RefineConfig:
     """Numbers of stage 2; the paper's unless said otherwise.
 
     Attributes:
-        steps: of the refinement. rate: share of the missing colour that a novel view adds (ours: the paper uses Adam).
+        steps: of the refinement.
+        rate: first and last share of the missing colour that a novel view adds (ours: the paper uses Adam). Each view
+            is noised anew and asks for somewhat other colours; with a rate that falls to nothing they are averaged,
+            with a constant one the last few are left as blotches.
         size: side of the renders, in multiples of the prior's.
         strength: first and last noise time (paper: t 180 to 40 of 1,000).
         denoise: first and last number of denoising steps (paper: 10 to 3).
     """
 
     steps: int = 50
-    rate: float = 0.5
+    rate: tuple[float, float] = (0.5, 0.0)
     size: float = 4
     strength: tuple[float, float] = (0.18, 0.04)
     denoise: tuple[int, int] = (10, 3)
@@ -54,28 +59,28 @@ def refine_texture(
     config: RefineConfig,
     scale: float,
     on_step: OnStep,
-    first: int = 0,
-    generator: torch.Generator | None = None,
     mirrored: Sequence[KnownView] = (),
+    resumed: tuple[int, Tensor, torch.Generator] | None = None,
+    seed: int = 0,
 ) -> Mesh:
     """The mesh with its albedo refined.
 
     Args:
         mesh: with uv and albedo [S,S,3]. scale: guidance scale.
         on_step: called with (step, loss, albedo, generator) after each step.
-        first, generator: steps already done and the random state after them, to resume; else one is made with seed 0.
         mirrored: further views that are believed, where no known view says better.
+        resumed: what `on_step` was told after the last step done, without the loss, to go on from there.
+        seed: of everything random.
     """
     assert mesh.albedo is not None
-    texture = mesh.albedo
-    size = texture.shape[0]
-    generator = generator or torch.Generator().manual_seed(0)
+    size = mesh.albedo.shape[0]
+    first, texture, generator = resumed or (0, mesh.albedo, torch.Generator().manual_seed(seed))
     heights = subject.heights(prior)
     side = round(config.size * prior.size)
     known = [_Pictured(mesh, view) for view in subject.views]
     believed = [_Pictured(mesh, view) for view in mirrored]
     if believed:
-        unseen = 1 - refine.share_seen(_gathered(known, texture))
+        unseen = 1 - refine.share_seen(_gathered(known, mesh.albedo))
         for pictured in believed:
             pictured.weight[pictured.view.covered] *= sample_texture(unseen[..., None], pictured.view.uv)[:, 0]
     if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
@@ -83,8 +88,8 @@ def refine_texture(
             pictured.weight[pictured.view.covered] *= pictured.view.cosine**8
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
-        strength = config.strength[0] + (config.strength[1] - config.strength[0]) * progress
-        steps = round(config.denoise[0] + (config.denoise[1] - config.denoise[0]) * progress)
+        strength, rate = (lerp(first, last, progress) for first, last in (config.strength, config.rate))
+        steps = round(lerp(*config.denoise, progress))
         views = (
             random_orbit(1, generator, heights, fovy=PRIOR_FOVY, size=side)
             if prior.group == 1
@@ -107,7 +112,7 @@ def refine_texture(
         )
         weight = seen.covered * (inside[:, 0] > 0.98)
         novel = refine.scatter(seen, change.permute(0, 2, 3, 1)[..., :3], _spread(seen, weight), size)
-        texture = refine.step(texture, novel, config.rate)
+        texture = refine.step(texture, novel, rate)
         if known:
             # All at once: where two that disagree were followed in turn, the texture would ring.
             texture = refine.step(texture, _gathered([*known, *believed], texture), 1.0)
@@ -117,19 +122,25 @@ def refine_texture(
 
 
 class _Pictured:
-    """A picture [1,H,W,4] on the mesh, and the weights [1,H,W] of its pixels."""
+    """What a picture [1,H,W,3] says of the mesh's looks, and the weights [1,H,W] of its pixels.
+
+    Steps add up: repeated often enough, a pixel of little weight is given back as faithfully as one of much. So where
+    the picture is trusted half, half of what it asks for is what the mesh showed at first.
+    """
 
     def __init__(self, mesh: Mesh, known: KnownView) -> None:
-        self.view = refine.View(mesh, known.camera())
-        self.picture = known.premultiplied()[None]
-        self.weight = _spread(self.view, (self.picture[..., 3] > 0.98) & self.view.covered)
+        assert mesh.albedo is not None
+        picture, camera = known.premultiplied()[None], known.camera()
+        self.view = refine.View(mesh, camera)
+        self.weight = trust(mesh, camera, picture[..., 3])
+        self.picture = torch.lerp(self.view.render(mesh.albedo)[..., :3], picture[..., :3], self.weight[..., None])
 
 
 def _gathered(pictures: Sequence[_Pictured], texture: Tensor) -> Tensor:
     """What the pictures have and the texture [S,S,3] lacks, at the texels: the sum of `refine.scatter`."""
     gathered = torch.zeros(*texture.shape[:2], 4)
     for pictured in pictures:
-        missing = pictured.picture[..., :3] - pictured.view.render(texture)[..., :3]
+        missing = pictured.picture - pictured.view.render(texture)[..., :3]
         gathered += refine.scatter(pictured.view, missing, pictured.weight, len(texture))
     return gathered
 
