@@ -38,6 +38,7 @@ from gaussmith.surface import check
 from gaussmith.texture.atlas import Atlas, atlas_fragments
 from gaussmith.texture.backproject import bake
 from gaussmith.texture.inpaint import fill
+from gaussmith.texture.overlay import lay, trust
 from gaussmith.texture.seams import seam_error
 from gaussmith.texture.unwrap import face_areas, unwrap
 from gaussmith.texture.uv_check import uv_fault
@@ -286,5 +287,5 @@ def _first_texture(mesh: Mesh, atlas: Atlas, own: Tensor | None, subject: Subjec
         return base, start, coverage
     if own is None:
         return fill(baked.albedo, seen, mesh, atlas), "the picture", coverage
-    both = torch.where(seen[..., None], baked.albedo, own).numpy()
-    return torch.from_numpy(atlas.spread(both)), start, coverage
+    laid = lay(own, mesh, atlas, cameras, pictures, trust(mesh, cameras, pictures[..., 3]))
+    return torch.from_numpy(atlas.spread(laid.numpy())), start, coverage
