@@ -15,7 +15,16 @@ from gaussmith.events import Step, UserError
 from gaussmith.priors.embedded.network import NetworkConfig
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary
-from gaussmith.recipes.train_prior import FRONT, Config, _worlds, draw_batch, draw_captioned, initial_network, run
+from gaussmith.recipes.train_prior import (
+    FRONT,
+    Config,
+    _worlds,
+    draw_batch,
+    draw_captioned,
+    initial_network,
+    overlap,
+    run,
+)
 from gaussmith.synth.views import Views, load_views
 
 TINY = NetworkConfig(
@@ -101,6 +110,29 @@ def test_resumed_equals_uninterrupted(shards, tmp_path):
         run(CONFIG, shards, tmp_path / "cut", interrupt, network=TINY)
     resumed = load_file(train(shards, tmp_path / "cut", resume=True))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_draft_alone_moves_no_denoiser(shards, tmp_path):
+    """Not even by decay: the shipped denoiser outlives further training of the encoder."""
+    first = train(shards, tmp_path / "first", config=replace(CONFIG, samples=16))
+    train(shards, tmp_path / "second", config=replace(CONFIG, samples=16, draft_share=1.0), start=first)
+    before, after = load_file(first), load_file(tmp_path / "second" / "checkpoint.safetensors")
+    masters = {name.removeprefix("master."): x for name, x in after.items() if name.startswith("master.")}
+    moved = {name.split(".")[0] for name, x in masters.items() if not torch.equal(before[name].float(), x)}
+    assert "encoder" in moved
+    assert moved <= {"encoder_in", "encoder_pose", "encoder", "volume_norm", "volume_out", "refiner"}
+
+
+def test_overlap_is_the_intersection_over_the_union():
+    a, b = torch.zeros(3, 8, 8), torch.zeros(3, 8, 8)
+    a[0, :4], b[0, 2:6] = 1, 1  # half of each
+    a[1], b[1] = 0.5, 1.0
+    a[2, 0, 0] = 1  # of nothing
+    assert torch.allclose(overlap(a, b), torch.tensor([1 / 3, 0.5, 0.0]))
+    # A thin object weighs as much as a thick one.
+    thin, thick = torch.zeros(1, 32, 32), torch.ones(1, 32, 32)
+    thin[:, 16] = 1
+    assert overlap(0.75 * thin, thin) == pytest.approx(float(overlap(0.75 * thick, thick)))
 
 
 def test_checkpoint_of_another_network_is_refused(shards, tmp_path):

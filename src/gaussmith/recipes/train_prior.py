@@ -280,7 +280,8 @@ class _State:
         start = load_weights(weights, precision="float32")
         found = start.network.state_dict()
         both = [word for word in self.vocabulary.words if word in start.vocabulary.words]
-        here, there = (v.numbers(both)[:, 0] for v in (self.vocabulary, start.vocabulary))
+        nothing = torch.zeros(1, dtype=torch.int64)  # the number of no word
+        here, there = (torch.cat([nothing, v.numbers(both)[:, 0]]) for v in (self.vocabulary, start.vocabulary))
         with torch.no_grad():
             for name, master in self.masters.items():
                 if name == "caption.words.weight" and name in found:

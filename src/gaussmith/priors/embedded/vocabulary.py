@@ -145,7 +145,9 @@ class Vocabulary:
         """Known words of each caption as int64 [N, CAPTION_WORDS], padded by 0, cut after CAPTION_WORDS words."""
         number = {word: i + 1 for i, word in enumerate(self.words)}
         rows = [[number[word] for word in words(caption) if word in number][:CAPTION_WORDS] for caption in captions]
-        return torch.tensor([row + [0] * (CAPTION_WORDS - len(row)) for row in rows]).reshape(-1, CAPTION_WORDS)
+        return torch.tensor([row + [0] * (CAPTION_WORDS - len(row)) for row in rows], dtype=torch.int64).reshape(
+            -1, CAPTION_WORDS
+        )
 
     def unknown(self, caption: str) -> list[str]:
         """The words of a caption that are not known, in order, each once."""
