@@ -18,12 +18,13 @@ from gaussmith.camera import Camera
 from gaussmith.mesh import Mesh
 from gaussmith.render.mesh import interpolate, rasterize_mesh
 from gaussmith.texture.atlas import Atlas
-from gaussmith.texture.backproject import texel_visibility
 
 # None of these is from a paper.
 SOLID = 0.98  # alpha from which a pixel is the object's own colour
 GRAZING, FACING = 0.2, 0.6  # cosines at which a picture begins to count, and at which it has all of the say
-SMOOTH = 0.012  # reach, in shares of the picture's side, over which the cosine is averaged
+RIM = 0.15  # cosine below which a picture counts less, however well the surface around is seen
+SMOOTH = 0.03  # reach, in shares of the picture's side, over which the cosine is averaged
+BEHIND = 4.0  # pixels: what lies further behind what is seen is hidden. A pixel of a slope spans some of its depth
 EDGE = 0.002  # distance from an edge of the depth, likewise, at which a pixel may show what stands before or behind it
 
 
@@ -46,6 +47,8 @@ def trust(mesh: Mesh, camera: Camera, alpha: Tensor) -> Tensor:
     facing = _blurred(cosine, reach) / _blurred(there, reach).clamp_min(1e-6)
     facing = ((facing - GRAZING) / (FACING - GRAZING)).clamp(0, 1)
     facing = facing.square() * (3 - 2 * facing)
+    # At the outline the average looks inwards; there the surface itself has to face the camera, were it ever so little.
+    facing = facing * (cosine / RIM).clamp(0, 1)
     beside = _blurred(_edges(fragments.depth, cosine, camera).float(), edge)
     return facing * (1 - beside) * (covered & (alpha > SOLID))
 
@@ -82,11 +85,16 @@ def lay(albedo: Tensor, mesh: Mesh, atlas: Atlas, cameras: Camera, rgba: Tensor,
     """
     texels = torch.from_numpy(atlas.texels)
     points = torch.from_numpy(atlas.at_corners(mesh.vertices.detach().numpy(), mesh.faces.numpy()))
-    visible = texel_visibility(mesh, cameras, atlas.size, atlas=atlas).flatten(1)[:, texels] > 0
-    place = cameras.project(points)[..., :2] / torch.tensor([cameras.width, cameras.height]) * 2 - 1
+    x, y, z = cameras.project(points).unbind(dim=-1)
+    place = torch.stack([x / cameras.width, y / cameras.height], dim=-1)[:, None] * 2 - 1
     planes = torch.cat([rgba, trusted[..., None]], dim=-1).permute(0, 3, 1, 2)
-    shown = F.grid_sample(planes, place[:, None], align_corners=False)[:, :, 0].transpose(1, 2)
-    amount = shown[..., 4:] * visible[..., None]
+    shown = F.grid_sample(planes, place, align_corners=False)[:, :, 0].transpose(1, 2)
+    # By the face's own normal: in a pit the smooth one may look away from who sees its wall.
+    towards = torch.einsum("kni,ni->kn", cameras.position[:, None] - points, mesh.face_normals()[atlas.face])
+    depth = rasterize_mesh(mesh.vertices, mesh.faces, cameras).depth
+    before = F.grid_sample(depth[:, None], place, mode="nearest", align_corners=False)[:, 0, 0]
+    behind = (z - before) * cameras.K[:, :1, 0] / z
+    amount = shown[..., 4:] * ((towards > 0) & ((behind < BEHIND) | (before == 0)))[..., None]
     share = amount**4
     color = (share * shown[..., :3] / shown[..., 3:4].clamp_min(1e-3)).sum(dim=0) / share.sum(dim=0).clamp_min(1e-12)
     out = albedo.reshape(-1, 3).clone()
