@@ -102,7 +102,7 @@ def answers_of(prior: EmbeddedPrior, steps: int, guidance: float) -> tuple[Answe
         clean = ddim(
             lambda x, t: prior.predict(x, t, trial.views, known, guidance),
             noise,
-            even_times(1.0, steps),
+            even_times(1.0, steps, prior.least_time),
             prior.schedule,
         )
         return at_size(prior.decode(clean))

@@ -182,6 +182,8 @@ def test_ddim_asks_at_the_times_it_stands_at():
 def test_even_times():
     assert S.even_times(0.8, 4) == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0])
     assert S.even_times(0.7, 3)[-1] == 0
+    assert S.even_times(1.0, 4, 0.7) == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.0])
+    assert S.even_times(0.5, 2, 0.7) == S.even_times(0.5, 2) and S.even_times(1.0, 1, 0.7) == [1.0, 0.0]
     for bad in ((0.5, 0), (1.5, 3)):
         with pytest.raises(ValueError, match="strength"):
             S.even_times(*bad)

@@ -198,8 +198,12 @@ def ddim(denoise: Denoise, x: Tensor, times: Sequence[float] | Tensor, schedule:
     return x
 
 
-def even_times(strength: float, steps: int) -> list[float]:
-    """steps + 1 evenly spaced times from `strength` down to exactly 0."""
+def even_times(strength: float, steps: int, least: float = 0.0) -> list[float]:
+    """steps + 1 times from `strength` down to exactly 0, evenly spaced. With a `least` under `strength` all but the
+    last are evenly spaced down to it, and the last step goes from there straight to the clean picture: for a network
+    that only leaves noise of its own below."""
     if steps < 1 or not 0 <= strength <= 1:
         raise ValueError(f"need at least one step and a strength in [0,1], got {steps} and {strength}")
+    if 0 < least < strength and steps > 1:
+        return [strength + (least - strength) * i / (steps - 1) for i in range(steps)] + [0.0]
     return [strength * (steps - i) / steps for i in range(steps + 1)]

@@ -92,7 +92,8 @@ def run(config: Config, prompts: Prompts, prior: EpsPrior, on_event: OnEvent = i
         with timed(on_event, "picture", config.steps):
             shape = prior.encode(torch.zeros(1, 4, prior.size, prior.size, device=prior.device)).shape[1:]
             noise = torch.randn((len(views), *shape), generator=generator).to(prior.device)
-            clean = ddim(denoise, noise, even_times(1.0, config.steps), prior.schedule)
+            times = even_times(1.0, config.steps, getattr(prior, "least_time", 0.0))
+            clean = ddim(denoise, noise, times, prior.schedule)
         evidence = _evidence(prior, clean, views, condition, generator)
         order = evidence.argsort(descending=True)
         pictures = prior.decode(clean)[order]

@@ -82,7 +82,7 @@ class Config:
     draft_targets: int = 8
     draft_stride: int = 2
     draft_weight: float = 1.0
-    outline_weight: float = 0.1
+    outline_weight: float = 0.15
     clip: float = 1.0
     ema: float = 0.998
     seed: int = 0

@@ -134,7 +134,8 @@ def _view(azimuth: float, elevation: float) -> OrbitView:
 
 def _sample(prior: EmbeddedPrior, condition: Condition, view: OrbitView, generator: torch.Generator) -> Tensor:
     noise = torch.randn((1, 4, prior.size, prior.size), generator=generator).to(prior.device)
-    clean = ddim(lambda x, t: prior.predict(x, t, view, condition), noise, even_times(1.0, STEPS), prior.schedule)
+    times = even_times(1.0, STEPS, prior.least_time)
+    clean = ddim(lambda x, t: prior.predict(x, t, view, condition), noise, times, prior.schedule)
     return prior.decode(clean)[0].permute(1, 2, 0).cpu()
 
 
