@@ -74,12 +74,6 @@ def step(texture: Tensor, gathered: Tensor, rate: float, floor: float = 0.05) ->
     return (texture + rate * around[..., :3] / (around[..., 3:] + floor)).clamp(0, 1)
 
 
-def share_seen(gathered: Tensor, floor: float = 0.05) -> Tensor:
-    """The share [S,S] in [0,1] of what a texel lacks that a `step` of rate 1 with the same arguments would bring."""
-    weight = _around(gathered)[..., 3]
-    return weight / (weight + floor)
-
-
 def _around(gathered: Tensor) -> Tensor:
     # Two boxes make a tent, whose frequency response is nowhere negative: with one box, steps of rate 1 would diverge.
     reach = max(1, round(len(gathered) / 1024))

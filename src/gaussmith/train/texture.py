@@ -21,7 +21,7 @@ from gaussmith.priors.base import Prior
 from gaussmith.render.mesh import sample_texture
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import atlas_fragments
-from gaussmith.texture.overlay import trust
+from gaussmith.texture.overlay import lay, trust
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.train.schedules import lerp
 from gaussmith.train.subject import KnownView, Subject
@@ -80,9 +80,9 @@ def refine_texture(
     known = [_Pictured(mesh, view) for view in subject.views]
     believed = [_Pictured(mesh, view) for view in mirrored]
     if believed:
-        unseen = 1 - refine.share_seen(_gathered(known, mesh.albedo))
+        unseen = 1 - _share_known(mesh, subject.views)
         for pictured in believed:
-            pictured.weight[pictured.view.covered] *= sample_texture(unseen[..., None], pictured.view.uv)[:, 0]
+            pictured.weight[pictured.view.covered] *= sample_texture(unseen, pictured.view.uv)[:, 0]
     if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
         for pictured in known:
             pictured.weight[pictured.view.covered] *= pictured.view.cosine**8
@@ -134,6 +134,19 @@ class _Pictured:
         self.view = refine.View(mesh, camera)
         self.weight = trust(mesh, camera, picture[..., 3])
         self.picture = torch.lerp(self.view.render(mesh.albedo)[..., :3], picture[..., :3], self.weight[..., None])
+
+
+def _share_known(mesh: Mesh, views: Sequence[KnownView]) -> Tensor:
+    """How far the known views are trusted at the texels: [S,S,1] in [0,1]. Looked up texel by texel; gathered from the
+    pixels, it would have gaps between them wherever they are far apart on the surface."""
+    assert mesh.albedo is not None
+    share, size = torch.zeros_like(mesh.albedo), len(mesh.albedo)
+    atlas = atlas_fragments(mesh, size)
+    for known in views:
+        alpha, camera = known.premultiplied()[None, ..., 3:], known.camera()
+        white = torch.ones_like(alpha).expand(-1, -1, -1, 4)
+        share = lay(share, mesh, atlas, camera, white, trust(mesh, camera, alpha[..., 0]))
+    return share[..., :1]
 
 
 def _gathered(pictures: Sequence[_Pictured], texture: Tensor) -> Tensor:
