@@ -35,7 +35,7 @@ def test_a_picture_goes_through_the_whole_job_and_every_second_is_accounted_for(
     assert sum(stages) == pytest.approx(seconds["job"], abs=0.05) and min(stages) > 0
     assert set(shares) == {"denoiser", "VAE", "rasteriser"} and min(shares.values()) > 0
     assert sum(shares.values()) <= seconds["gaussians"] + seconds["refine"] + seconds["prompt or picture"]
-    # Two kinds a view: 6 steps of 2 views, and 2 steps of a view denoised twice.
+    # Two kinds a view: 6 steps of 2 views, and 5 (2.5 times 2) of a view denoised twice.
     assert figures["pictures"] == 2 * (6 * 2 + 5 * 2)
     assert figures["bound"] == pytest.approx(figures["operations"] / figures["rate"])
     assert all(math.isfinite(x) for x in (*seconds.values(), figures["bound"])) and figures["peak"] > 1e8

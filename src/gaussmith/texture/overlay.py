@@ -24,8 +24,8 @@ SOLID = 0.98  # alpha from which a pixel is the object's own colour
 GRAZING, FACING = 0.2, 0.6  # cosines at which a picture begins to count, and at which it has all of the say
 RIM = 0.15  # cosine below which a picture counts less, however well the surface around is seen
 SMOOTH = 0.03  # reach, in shares of the picture's side, over which the cosine is averaged
-BEHIND = 4.0  # pixels: what lies further behind what is seen is hidden. A pixel of a slope spans some of its depth
 EDGE = 0.002  # distance from an edge of the depth, likewise, at which a pixel may show what stands before or behind it
+BEHIND = 4.0  # pixels: what lies further behind what is seen is hidden. A pixel of a slope spans some of its depth
 
 
 def trust(mesh: Mesh, camera: Camera, alpha: Tensor) -> Tensor:

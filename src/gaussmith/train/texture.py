@@ -20,7 +20,7 @@ from gaussmith.mesh import Mesh
 from gaussmith.priors.base import Prior
 from gaussmith.render.mesh import sample_texture
 from gaussmith.texture import refine
-from gaussmith.texture.atlas import atlas_fragments
+from gaussmith.texture.atlas import Atlas, atlas_fragments
 from gaussmith.texture.overlay import lay, trust
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.train.schedules import lerp
@@ -74,13 +74,14 @@ def refine_texture(
     """
     assert mesh.albedo is not None
     size = mesh.albedo.shape[0]
+    atlas = atlas_fragments(mesh, size)
     first, texture, generator = resumed or (0, mesh.albedo, torch.Generator().manual_seed(seed))
     heights = subject.heights(prior)
     side = round(config.size * prior.size)
     known = [_Pictured(mesh, view) for view in subject.views]
     believed = [_Pictured(mesh, view) for view in mirrored]
     if believed:
-        unseen = 1 - _share_known(mesh, subject.views)
+        unseen = 1 - _share_known(mesh, atlas, known)
         for pictured in believed:
             pictured.weight[pictured.view.covered] *= sample_texture(unseen, pictured.view.uv)[:, 0]
     if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
@@ -118,7 +119,7 @@ def refine_texture(
             texture = refine.step(texture, _gathered([*known, *believed], texture), 1.0)
         on_step(step, float(change.square().mean()), texture, generator)
     # Views meet at chart borders: what was moved on one side only is evened out again.
-    return mesh.with_(albedo=equalise_seams(texture, mesh, atlas_fragments(mesh, size)))
+    return mesh.with_(albedo=equalise_seams(texture, mesh, atlas))
 
 
 class _Pictured:
@@ -130,22 +131,19 @@ class _Pictured:
 
     def __init__(self, mesh: Mesh, known: KnownView) -> None:
         assert mesh.albedo is not None
-        picture, camera = known.premultiplied()[None], known.camera()
-        self.view = refine.View(mesh, camera)
-        self.weight = trust(mesh, camera, picture[..., 3])
+        picture, self.camera = known.premultiplied()[None], known.camera()
+        self.view = refine.View(mesh, self.camera)
+        self.weight = trust(mesh, self.camera, picture[..., 3])
         self.picture = torch.lerp(self.view.render(mesh.albedo)[..., :3], picture[..., :3], self.weight[..., None])
 
 
-def _share_known(mesh: Mesh, views: Sequence[KnownView]) -> Tensor:
-    """How far the known views are trusted at the texels: [S,S,1] in [0,1]. Looked up texel by texel; gathered from the
+def _share_known(mesh: Mesh, atlas: Atlas, pictures: Sequence[_Pictured]) -> Tensor:
+    """How far the pictures are trusted at the texels: [S,S,1] in [0,1]. Looked up texel by texel; gathered from the
     pixels, it would have gaps between them wherever they are far apart on the surface."""
-    assert mesh.albedo is not None
-    share, size = torch.zeros_like(mesh.albedo), len(mesh.albedo)
-    atlas = atlas_fragments(mesh, size)
-    for known in views:
-        alpha, camera = known.premultiplied()[None, ..., 3:], known.camera()
-        white = torch.ones_like(alpha).expand(-1, -1, -1, 4)
-        share = lay(share, mesh, atlas, camera, white, trust(mesh, camera, alpha[..., 0]))
+    share = torch.zeros(atlas.size, atlas.size, 3)
+    for pictured in pictures:
+        white = torch.ones(*pictured.weight.shape, 4)
+        share = lay(share, mesh, atlas, pictured.camera, white, pictured.weight)
     return share[..., :1]
 
 
