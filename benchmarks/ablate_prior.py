@@ -53,17 +53,19 @@ class VolumeAlone(PriorNetwork):
 
 
 class Pasted(PriorNetwork):
-    """The reference at 32 px stands in the place of the rendered volume, whatever the camera."""
+    """The reference stands in the place of the rendered volume, whatever the camera."""
 
     def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
         found = super().encode(reference, elevation)
-        small = F.avg_pool2d(reference.float(), 2) * 0.5 + 0.5
-        channels = torch.cat([small[:, 3:], small[:, :3]], dim=1)
-        rest = channels.new_zeros(len(small), self.config.volume_channels - 4, 32, 32)
-        return replace(found, volume=torch.cat([channels, rest], dim=1))
+        return replace(found, volume=reference.float() * 0.5 + 0.5)
 
     def draft(self, encoded: Encoded, owner: Tensor, *view: Any) -> Tensor:
         return encoded.volume[owner]
+
+    def features(self, encoded: Encoded, owner: Tensor, *view: Any) -> Tensor:
+        small = F.avg_pool2d(encoded.volume[owner], 2)
+        rest = small.new_zeros(len(small), self.config.volume_channels - 4, 32, 32)
+        return torch.cat([small[:, 3:], small[:, :3], rest], dim=1)
 
 
 class PastedAlone(VolumeAlone, Pasted):

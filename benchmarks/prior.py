@@ -111,7 +111,7 @@ def answers_of(prior: EmbeddedPrior, steps: int, guidance: float) -> tuple[Answe
     def draft(trial: Trial) -> Tensor:
         owner = torch.zeros(len(trial.views), dtype=torch.int64, device=prior.device)
         seen = prior.network.draft(condition(trial).encoded, owner, trial.views.azimuth, trial.views.elevation)
-        return at_size(torch.cat([seen[:, 1:4], seen[:, :1]], dim=1).clamp(0, 1))
+        return at_size(seen.clamp(0, 1))
 
     return sample, draft
 

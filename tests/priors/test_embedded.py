@@ -19,6 +19,7 @@ from gaussmith.priors.base import crop_to_prior
 from gaussmith.priors.embedded.network import PriorNetwork
 from gaussmith.priors.embedded.prior import WEIGHTS, EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary
+from gaussmith.recipes.train_prior import initial_network
 from gaussmith.views import random_orbit
 
 
@@ -194,3 +195,16 @@ def test_words_travel_with_the_weights(reader, tmp_path):
     save_weights(reader, tmp_path / "w.safetensors")
     again = load_weights(tmp_path / "w.safetensors", precision="float32")
     assert again.vocabulary == reader.vocabulary and again.network.config == reader.network.config
+
+
+def test_the_draft_is_the_guess_that_the_denoiser_begins_from():
+    """With a denoiser that has learned nothing, x0 at t = 1 is the draft."""
+    prior = EmbeddedPrior(initial_network(TINY, seed=2).requires_grad_(False))
+    reference, noisy, views = inputs()
+    condition = prior.condition(reference, 10.0)
+    assert condition.encoded is not None
+    owner = torch.zeros(3, dtype=torch.int64)
+    draft = prior.network.draft(condition.encoded, owner, views.azimuth, views.elevation)
+    assert draft.shape == (3, 4, 64, 64) and draft.std() > 1e-3
+    clean = prior.decode(prior.predict(noisy, torch.ones(3), views, condition, 1.0))
+    torch.testing.assert_close(clean, draft.clamp(0, 1), atol=1e-5, rtol=0)

@@ -53,7 +53,7 @@ class Knows:
         drawn = rasterize(blobs, orbit(azimuths, 10.0, fovy=PRIOR_FOVY, width=size), geometry=False)
         return torch.cat([drawn.rgb, drawn.alpha], dim=-1).permute(0, 3, 1, 2)
 
-    def draft(self, encoded: Any, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
+    def features(self, encoded: Any, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
         return self.seen(azimuth, 32)[:, [3, 0, 1, 2]]
 
 

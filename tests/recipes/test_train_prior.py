@@ -29,7 +29,7 @@ from gaussmith.synth.views import Views, load_views
 
 TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
-    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, embedding=32,
+    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, draft_steps=12, embedding=32,
 )  # fmt: skip
 CONFIG = Config(
     samples=88, references=4, targets=2, texts=4, warmup=2, draft_share=0.2, draft_targets=2, evaluate_every=8,
@@ -68,7 +68,7 @@ def test_trains_and_exports(shards, tmp_path):
     assert prior.vocabulary.words == ("ball", "plate", "red")
     losses = [e.values["draft"] for e in events if isinstance(e, Step) and "draft" in e.values]
     assert len(losses) == 8
-    assert losses[-1] < losses[0]
+    assert np.mean(losses[4:]) < np.mean(losses[:4])  # every step sees others
     gates = [e.values for e in events if isinstance(e, Step) and "sample_psnr" in e.values]
     assert len(gates) == 1
     assert all(np.isfinite(list(gates[0].values())))
@@ -191,11 +191,11 @@ def test_captioned_views_look_at_the_front(shards):
 
 def test_captions_are_learned(shards, tmp_path):
     """With words alone to learn from, what the words say is told apart from nothing ever better."""
-    config = replace(CONFIG, samples=300, draft_share=0.0, texts=24, references=1, targets=1, evaluate_every=6)
+    config = replace(CONFIG, samples=600, draft_share=0.0, texts=24, references=1, targets=1, evaluate_every=6)
     train(shards, tmp_path, config=config)
     gates = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     ratios = [gate["caption"] for gate in gates if gate["kind"] == "gates"]
-    assert ratios[-1] > ratios[0]
+    assert ratios[-1] > ratios[0] + 0.01
 
 
 def test_begins_from_weights_that_know_no_words(shards, tmp_path):
@@ -253,7 +253,7 @@ def test_a_draft_along_some_rays_is_a_part_of_the_draft():
         view = (torch.zeros(2, dtype=torch.int64), torch.tensor([30.0, -90.0]), torch.tensor([0.0, 20.0]))
         whole = network.draft(encoded, *view)
         part = network.draft(encoded, *view, (slice(1, None, 2), slice(0, None, 4)))
-    assert part.shape == (2, TINY.volume_channels, 16, 8)
+    assert part.shape == (2, 4, 32, 16)
     assert torch.equal(part, whole[:, :, 1::2, ::4])
 
 

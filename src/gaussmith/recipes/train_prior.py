@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -80,7 +79,7 @@ class Config:
     front_share: float = 0.5
     draft_share: float = 0.5
     draft_targets: int = 8
-    draft_stride: int = 2
+    draft_stride: int = 4
     draft_weight: float = 1.0
     outline_weight: float = 0.15
     clip: float = 1.0
@@ -376,11 +375,9 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
     stride = config.draft_stride if drafting else 1
     rows, columns = (slice(int(first), None, stride) for first in random.integers(0, stride, 2))
     draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation, (rows, columns))
-    small = (F.avg_pool2d(batch.targets, 2) * 0.5 + 0.5)[..., rows, columns]
-    # Channel 0 of the draft is alpha; pictures hold it last.
-    draft_rgba = torch.cat([draft[:, 1:4], draft[:, :1]], dim=1)
-    draft_loss = (draft_rgba - small).abs().mean() + (draft_rgba - small).square().mean()
-    missed = 1 - overlap(draft[:, 0], small[:, 3]).mean()
+    truth = (batch.targets * 0.5 + 0.5)[..., rows, columns]
+    draft_loss = (draft - truth).abs().mean() + (draft - truth).square().mean()
+    missed = 1 - overlap(draft[:, 3], truth[:, 3]).mean()
     loss = config.draft_weight * (draft_loss + config.outline_weight * missed)
     values = {"draft": draft_loss.item(), "outline": missed.item()}
     if not drafting:
@@ -388,7 +385,8 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
         keep, keep_caption = (torch.from_numpy(k).to(device) for k in _conditions(config, count, random))
         pose = pose_features(batch.azimuth, batch.reference_elevation[batch.owner], batch.elevation)
         place = pose_features(batch.front, torch.zeros_like(batch.front), batch.elevation)
-        told = Told(draft, encoded.tokens[batch.owner], pose, keep, batch.words, keep_caption, place)
+        features = model.features(encoded, batch.owner, batch.azimuth, batch.elevation)
+        told = Told(features, draft, encoded.tokens[batch.owner], pose, keep, batch.words, keep_caption, place)
         shown = batch.targets
         if config.texts:
             captioned, told_of_them = _captioned(state, config, worlds, random)
@@ -589,7 +587,6 @@ def evaluate(
     right, turned = v_error(), v_error(turn=90.0)
     caption, nothing = v_error(picture=0.0, caption=1.0), v_error(picture=0.0)
     draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
-    draft_rgba = F.interpolate(torch.cat([draft[:, 1:4], draft[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
     picture, told = noise, _tell(model, encoded, batch)
     times = torch.linspace(1, 0, 21, device=prior.device)
     for now, then in pairwise(times):
@@ -600,7 +597,7 @@ def evaluate(
     truth = batch.targets * 0.5 + 0.5
     copy = (batch.references * 0.5 + 0.5)[batch.owner]
     figures = {"wrong_pose": turned / right, "v_high": right, "caption": nothing / caption}
-    for name, guess in (("draft", draft_rgba), ("sample", picture * 0.5 + 0.5), ("copy", copy)):
+    for name, guess in (("draft", draft), ("sample", picture * 0.5 + 0.5), ("copy", copy)):
         figures |= {f"{name}_{k}": v for k, v in _compare(guess, truth).items()}
     return figures
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith import __version__
@@ -143,7 +142,6 @@ def _draft(prior: EmbeddedPrior, condition: Condition, view: OrbitView) -> Tenso
     assert condition.encoded is not None
     owner = torch.zeros(1, dtype=torch.int64, device=prior.device)
     seen = prior.network.draft(condition.encoded, owner, view.azimuth, view.elevation)
-    seen = F.interpolate(torch.cat([seen[:, 1:4], seen[:, :1]], dim=1), scale_factor=2.0, mode="bilinear")
     return seen[0].clamp(0, 1).permute(1, 2, 0).cpu()
 
 

@@ -13,7 +13,7 @@ from gaussmith.priors.embedded.volume import frustum_coordinates, march, sample_
 
 # None of these is from a paper.
 VIEWS = 14  # around the object, alternately from above and a little below; one more looks down
-SIDE, STEPS = 32, 48  # rays a picture side, as many as the network's own drafts have, and samples a ray
+SIDE, STEPS = 64, 48  # rays a picture side, and samples a ray
 SOLID = 0.4  # alpha from which a draft says that a ray hits the object; its outlines are soft
 SHARE = 0.15  # of the points that fill the object: with half of them, its shape is that of its outlines
 RADIUS = 0.62  # of the ball that holds every object, with a little margin

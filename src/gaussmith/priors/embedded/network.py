@@ -2,9 +2,9 @@
 
 Shape of the method: GeNVS (Chan et al. 2023, arXiv 2304.02602). The reference [4,64,64] is encoded once into a feature
 volume over its own frustum; the volume is rendered from the target camera to a 32x32 feature picture; a UNet denoises
-the 64x64 RGBA target beside it. The first four composited channels are trained to be the target's RGBA by themselves,
-a draft. Geometry is thus learned by direct supervision, and the denoiser corrects a 3D-consistent guess: pose is obeyed
-by construction.
+the 64x64 RGBA target beside it. The first four channels, seen along 64x64 rays, are trained to be the target's RGBA by
+themselves, a draft. Geometry is thus learned by direct supervision, and the denoiser corrects a 3D-consistent guess:
+pose is obeyed by construction.
 
 A caption is read by a small transformer of our own; its words are further tokens of the denoiser's attention. Without a
 reference there is no draft, and the camera is told by its place around the object's own front.
@@ -31,7 +31,7 @@ from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes of the network; they travel in the weights file. Without `refiner_widths` the volume is left as the encoder
-    makes it."""
+    makes it. `ray_steps` are the samples along each ray of the feature picture, `draft_steps` those of the draft."""
 
     encoder_widths: tuple[int, int, int] = (64, 128, 256)
     denoiser_widths: tuple[int, int, int] = (64, 128, 192)
@@ -41,6 +41,7 @@ class NetworkConfig:
     volume_depth: int = 24
     refiner_widths: tuple[int, ...] = (32, 48)
     ray_steps: int = 32
+    draft_steps: int = 48
     embedding: int = 256
     vocabulary: int = 0
 
@@ -59,7 +60,8 @@ class Told:
     """What the denoiser is told about B targets.
 
     Attributes:
-        draft: [B,C,32,32], the volumes seen from the targets. tokens: [B,64,W] of the references.
+        features: [B,C,32,32] and draft: [B,4,64,64], the volumes seen from the targets, see `PriorNetwork`.
+        tokens: [B,64,W] of the references.
         pose: [B,6] from `pose_features`: azimuth from the reference's.
         keep: [B] 1 where the reference is given, 0 where it is dropped.
         caption: [B,L] int64 word numbers, 0 for none. keep_caption: [B] as `keep`.
@@ -67,6 +69,7 @@ class Told:
             where there is a caption and no reference; with a reference, nobody knows where the front is.
     """
 
+    features: Tensor
     draft: Tensor
     tokens: Tensor
     pose: Tensor
@@ -329,17 +332,37 @@ class PriorNetwork(nn.Module):
         elevation: Tensor,
         rays: tuple[slice, slice] = (slice(None), slice(None)),
     ) -> Tensor:
-        """[B,C,32,32] float32: the volumes seen from the target cameras; channels (alpha, premultiplied rgb, features).
+        """[B,4,64,64] float32: the volumes' first four channels (density and colour) seen from the target cameras,
+        premultiplied RGBA in about [0,1].
 
         Args:
             owner: [B] int64 index of each target's reference. azimuth (relative), elevation: [B] degrees.
             rays: rows and columns of the picture that are looked along; the result has only these.
         """
-        coordinates = frustum_coordinates(
-            azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), 32, self.config.ray_steps, rays
+        colored = encoded.volume[..., :4].contiguous()
+        seen = self._seen(colored, encoded, owner, azimuth, elevation, 64, self.config.draft_steps, rays)
+        return torch.cat([seen[:, 1:], seen[:, :1]], dim=1)
+
+    def features(self, encoded: Encoded, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
+        """[B,C,32,32] float32: as `draft`, of all channels: opacity, premultiplied RGB, and what only the denoiser
+        reads."""
+        return self._seen(encoded.volume, encoded, owner, azimuth, elevation, 32, self.config.ray_steps)
+
+    @staticmethod
+    def _seen(
+        volume: Tensor,
+        encoded: Encoded,
+        owner: Tensor,
+        azimuth: Tensor,
+        elevation: Tensor,
+        side: int,
+        steps: int,
+        rays: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> Tensor:
+        at = frustum_coordinates(
+            azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), side, steps, rays
         )
-        device = encoded.volume.device
-        return render_volume(encoded.volume, onto(coordinates, device), onto(owner, device)).permute(0, 3, 1, 2)
+        return render_volume(volume, onto(at, volume.device), onto(owner, volume.device)).permute(0, 3, 1, 2)
 
     def tell(
         self,
@@ -363,12 +386,15 @@ class PriorNetwork(nn.Module):
         place = onto(pose_features(front, torch.zeros_like(front), elevation), keep.device)
         if encoded is None:
             batch, config = len(owner), self.config
-            draft = torch.zeros(batch, config.volume_channels, 32, 32, device=place.device)
+            features = torch.zeros(batch, config.volume_channels, 32, 32, device=place.device)
+            draft = torch.zeros(batch, 4, 64, 64, device=place.device)
             tokens = torch.zeros(batch, 64, config.denoiser_widths[2], device=place.device, dtype=self.dtype)
-            return Told(draft, tokens, torch.zeros_like(place), 0 * keep, caption, keep_caption, place)
+            return Told(features, draft, tokens, torch.zeros_like(place), 0 * keep, caption, keep_caption, place)
+        features = self.features(encoded, owner, azimuth, elevation)
         draft = self.draft(encoded, owner, azimuth, elevation)
         pose = onto(pose_features(azimuth, encoded.elevation[owner], elevation), keep.device)
-        return Told(draft, encoded.tokens[onto(owner, keep.device)], pose, keep, caption, keep_caption, place)
+        tokens = encoded.tokens[onto(owner, keep.device)]
+        return Told(features, draft, tokens, pose, keep, caption, keep_caption, place)
 
     def denoise(self, noisy: Tensor, t: Tensor, told: Told) -> Tensor:
         """Predict v [B,4,64,64] (float32) of noisy [B,4,64,64] at times t [B] in [0,1]."""
@@ -383,14 +409,13 @@ class PriorNetwork(nn.Module):
             embedding = embedding + summary
             tokens = torch.cat([tokens, words], dim=1)
         mask = keep[:, None, None, None]
-        x = torch.cat([_unshuffle(noisy), told.draft * mask], dim=1).to(self.dtype)
+        guess = mask * (told.draft * 2 - 1)
+        x = torch.cat([_unshuffle(noisy), told.features * mask], dim=1).to(self.dtype)
         x = self.denoiser_in(x.contiguous(memory_format=torch.channels_last))
         fine, _ = self.denoiser(x, F.silu(embedding), tokens)
         v = F.pixel_shuffle(self.denoiser_out(F.silu(self.denoiser_norm(fine))), 2).float()
         # The draft is already a guess at x0, and v = alpha eps - sigma x0: only what it lacks is left to the UNet.
-        guess = torch.cat([told.draft[:, 1:4], told.draft[:, :1]], dim=1)
-        guess = F.interpolate(guess, scale_factor=2.0, mode="bilinear")
-        return v - torch.sin(t * math.pi / 2)[:, None, None, None] * mask * (guess * 2 - 1)
+        return v - torch.sin(t * math.pi / 2)[:, None, None, None] * guess
 
     def _read(self, told: Told) -> tuple[Tensor, Tensor]:
         """Tokens [B,L,W] of the captions that are given, and what they add to the embedding [B,E]."""
