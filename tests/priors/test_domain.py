@@ -17,7 +17,7 @@ from gaussmith.recipes.train_prior import initial_network
 
 TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
-    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, draft_steps=12, embedding=32,
+    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, embedding=32,
 )  # fmt: skip
 
 

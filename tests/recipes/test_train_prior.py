@@ -29,7 +29,7 @@ from gaussmith.synth.views import Views, load_views
 
 TINY = NetworkConfig(
     encoder_widths=(16, 32, 64), denoiser_widths=(16, 32, 64), encoder_blocks=1, denoiser_blocks=1,
-    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, draft_steps=12, embedding=32,
+    volume_channels=6, volume_depth=6, refiner_widths=(8,), ray_steps=8, embedding=32,
 )  # fmt: skip
 CONFIG = Config(
     samples=88, references=4, targets=2, texts=4, warmup=2, draft_share=0.2, draft_targets=2, evaluate_every=8,

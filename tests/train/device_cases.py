@@ -121,7 +121,7 @@ def test_mcmc_waits_as_often(device: Accelerator, monkeypatch: pytest.MonkeyPatc
 def test_a_step_of_distillation_waits_once_a_picture(device: Accelerator) -> None:
     sizes = NetworkConfig(
         encoder_widths=(8, 8, 64), denoiser_widths=(8, 8, 64), encoder_blocks=1, denoiser_blocks=1, volume_channels=8,
-        volume_depth=5, refiner_widths=(8,), ray_steps=4, draft_steps=6, embedding=16,
+        volume_depth=5, refiner_widths=(8,), ray_steps=4, embedding=16,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -31,7 +31,7 @@ from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes of the network; they travel in the weights file. Without `refiner_widths` the volume is left as the encoder
-    makes it. `ray_steps` are the samples along each ray of the feature picture, `draft_steps` those of the draft."""
+    makes it."""
 
     encoder_widths: tuple[int, int, int] = (64, 128, 256)
     denoiser_widths: tuple[int, int, int] = (64, 128, 192)
@@ -41,7 +41,6 @@ class NetworkConfig:
     volume_depth: int = 24
     refiner_widths: tuple[int, ...] = (32, 48)
     ray_steps: int = 32
-    draft_steps: int = 48
     embedding: int = 256
     vocabulary: int = 0
 
@@ -340,28 +339,26 @@ class PriorNetwork(nn.Module):
             rays: rows and columns of the picture that are looked along; the result has only these.
         """
         colored = encoded.volume[..., :4].contiguous()
-        seen = self._seen(colored, encoded, owner, azimuth, elevation, 64, self.config.draft_steps, rays)
+        seen = self._seen(colored, encoded, owner, azimuth, elevation, 64, rays)
         return torch.cat([seen[:, 1:], seen[:, :1]], dim=1)
 
     def features(self, encoded: Encoded, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
         """[B,C,32,32] float32: as `draft`, of all channels: opacity, premultiplied RGB, and what only the denoiser
         reads."""
-        return self._seen(encoded.volume, encoded, owner, azimuth, elevation, 32, self.config.ray_steps)
+        return self._seen(encoded.volume, encoded, owner, azimuth, elevation, 32)
 
-    @staticmethod
     def _seen(
+        self,
         volume: Tensor,
         encoded: Encoded,
         owner: Tensor,
         azimuth: Tensor,
         elevation: Tensor,
         side: int,
-        steps: int,
         rays: tuple[slice, slice] = (slice(None), slice(None)),
     ) -> Tensor:
-        at = frustum_coordinates(
-            azimuth.cpu(), encoded.elevation.cpu()[owner.cpu()], elevation.cpu(), side, steps, rays
-        )
+        above = encoded.elevation.cpu()[owner.cpu()]
+        at = frustum_coordinates(azimuth.cpu(), above, elevation.cpu(), side, self.config.ray_steps, rays)
         return render_volume(volume, onto(at, volume.device), onto(owner, volume.device)).permute(0, 3, 1, 2)
 
     def tell(

@@ -22,6 +22,7 @@ from gaussmith.threads import run
 
 HALF_DEPTH = 0.65  # the volume covers camera depths 2 -+ 0.65: the bounding sphere and a margin of one cell
 STRIPES = 8  # turns into which the rays of a picture are cut
+UNSEEN = 1e-6  # share of a pixel that is left out
 DENSITY_SHIFT = 1.0  # softplus(raw - 1): an untrained volume starts thin enough for light to reach its back
 
 
@@ -137,7 +138,6 @@ def _forward(worker, workers, volumes, size, coordinates, owner, out, density_st
     channels = volumes.shape[2]
     base = np.empty(8, np.int64)
     weight = np.empty(8, np.float32)
-    value = np.empty(channels, np.float32)
     for job in range(worker, batch * STRIPES, workers):
         b, stripe = job // STRIPES, job % STRIPES
         flat = volumes[owner[b]]
@@ -147,20 +147,22 @@ def _forward(worker, workers, volumes, size, coordinates, owner, out, density_st
                 x, y, z = coordinates[b, r, s, 0], coordinates[b, r, s, 1], coordinates[b, r, s, 2]
                 if not _sample(size, x, y, z, base, weight):
                     continue
-                for c in range(channels):
-                    value[c] = 0
+                raw = -np.float32(DENSITY_SHIFT)
                 for k in range(8):
-                    row, wk = flat[base[k]], weight[k]
-                    for c in range(channels):
-                        value[c] += wk * row[c]
-                raw = value[0] - np.float32(DENSITY_SHIFT)
+                    raw += weight[k] * flat[base[k], 0]
                 density = max(raw, np.float32(0)) + math.log1p(math.exp(-abs(raw)))
                 keep = np.float32(math.exp(-density * density_step))
                 share = through * (1 - keep)
-                total[0] += share
-                for c in range(1, channels):
-                    total[c] += share * value[c]
                 through *= keep
+                # Most samples are empty or hidden: what they would add is not looked up.
+                if share > UNSEEN:
+                    total[0] += share
+                    for k in range(8):
+                        row, wk = flat[base[k]], share * weight[k]
+                        for c in range(1, channels):
+                            total[c] += wk * row[c]
+                if through < UNSEEN:
+                    break
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
