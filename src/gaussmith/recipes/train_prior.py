@@ -28,7 +28,7 @@ from torch import Tensor
 
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, UserError
 from gaussmith.priors.embedded.domain import Domain, measure_domain
-from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told, pose_features
+from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary, collect
 from gaussmith.synth.captions import without_colours
@@ -374,19 +374,20 @@ def _train_step(state: _State, config: Config, worlds: list[tuple[Views, float]]
     encoded = model.encode(batch.references, batch.reference_elevation)
     stride = config.draft_stride if drafting else 1
     rows, columns = (slice(int(first), None, stride) for first in random.integers(0, stride, 2))
-    draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation, (rows, columns))
+    views = (encoded, batch.owner, batch.azimuth, batch.elevation)
+    if drafting:
+        draft = model.draft(*views, (rows, columns))
+    else:
+        conditions = _conditions(config, len(batch.owner), random)
+        keep, keep_caption = (torch.from_numpy(k).to(device) for k in conditions)
+        told = model.tell(*views, keep, batch.words, keep_caption, batch.front)
+        draft = told.draft
     truth = (batch.targets * 0.5 + 0.5)[..., rows, columns]
     draft_loss = (draft - truth).abs().mean() + (draft - truth).square().mean()
     missed = 1 - overlap(draft[:, 3], truth[:, 3]).mean()
     loss = config.draft_weight * (draft_loss + config.outline_weight * missed)
     values = {"draft": draft_loss.item(), "outline": missed.item()}
     if not drafting:
-        count = len(batch.owner)
-        keep, keep_caption = (torch.from_numpy(k).to(device) for k in _conditions(config, count, random))
-        pose = pose_features(batch.azimuth, batch.reference_elevation[batch.owner], batch.elevation)
-        place = pose_features(batch.front, torch.zeros_like(batch.front), batch.elevation)
-        features = model.features(encoded, batch.owner, batch.azimuth, batch.elevation)
-        told = Told(features, draft, encoded.tokens[batch.owner], pose, keep, batch.words, keep_caption, place)
         shown = batch.targets
         if config.texts:
             captioned, told_of_them = _captioned(state, config, worlds, random)
@@ -580,14 +581,14 @@ def evaluate(
     t = torch.full((len(batch.owner),), 0.9, device=prior.device)
     cos, sin = math.cos(0.9 * math.pi / 2), math.sin(0.9 * math.pi / 2)
 
-    def v_error(**given: float) -> float:
-        v = model.denoise(cos * batch.targets + sin * noise, t, _tell(model, encoded, batch, **given))
+    def v_error(told: Told) -> float:
+        v = model.denoise(cos * batch.targets + sin * noise, t, told)
         return float((v - (cos * noise - sin * batch.targets)).square().mean())
 
-    right, turned = v_error(), v_error(turn=90.0)
-    caption, nothing = v_error(picture=0.0, caption=1.0), v_error(picture=0.0)
-    draft = model.draft(encoded, batch.owner, batch.azimuth, batch.elevation)
     picture, told = noise, _tell(model, encoded, batch)
+    right, turned = v_error(told), v_error(_tell(model, encoded, batch, turn=90.0))
+    alone = replace(told, keep=torch.zeros_like(told.keep))  # without the picture
+    caption, nothing = v_error(replace(alone, keep_caption=torch.ones_like(told.keep))), v_error(alone)
     times = torch.linspace(1, 0, 21, device=prior.device)
     for now, then in pairwise(times):
         c, s = torch.cos(now * math.pi / 2), torch.sin(now * math.pi / 2)
@@ -597,18 +598,15 @@ def evaluate(
     truth = batch.targets * 0.5 + 0.5
     copy = (batch.references * 0.5 + 0.5)[batch.owner]
     figures = {"wrong_pose": turned / right, "v_high": right, "caption": nothing / caption}
-    for name, guess in (("draft", draft), ("sample", picture * 0.5 + 0.5), ("copy", copy)):
+    for name, guess in (("draft", told.draft), ("sample", picture * 0.5 + 0.5), ("copy", copy)):
         figures |= {f"{name}_{k}": v for k, v in _compare(guess, truth).items()}
     return figures
 
 
-def _tell(
-    model: PriorNetwork, encoded: Encoded, batch: Batch, turn: float = 0.0, picture: float = 1.0, caption: float = 0.0
-) -> Told:
-    """All of the targets told with the azimuth off by `turn` degrees, given (1) or denied (0) picture and caption."""
-    keep, keep_caption = torch.full_like(batch.azimuth, picture), torch.full_like(batch.azimuth, caption)
-    azimuth, front = batch.azimuth + turn, batch.front + turn
-    return model.tell(encoded, batch.owner, azimuth, batch.elevation, keep, batch.words, keep_caption, front)
+def _tell(model: PriorNetwork, encoded: Encoded, batch: Batch, turn: float = 0.0) -> Told:
+    """All of the targets told with the pictures and no caption, the azimuth off by `turn` degrees."""
+    keep, azimuth, front = torch.ones_like(batch.azimuth), batch.azimuth + turn, batch.front + turn
+    return model.tell(encoded, batch.owner, azimuth, batch.elevation, keep, batch.words, 0 * keep, front)
 
 
 def _compare(guess: Tensor, truth: Tensor) -> dict[str, float]:
