@@ -68,7 +68,7 @@ def test_trains_and_exports(shards, tmp_path):
     assert prior.vocabulary.words == ("ball", "plate", "red")
     losses = [e.values["draft"] for e in events if isinstance(e, Step) and "draft" in e.values]
     assert len(losses) == 8
-    assert np.mean(losses[4:]) < np.mean(losses[:4])  # every step sees others
+    assert losses[-1] < losses[0]
     gates = [e.values for e in events if isinstance(e, Step) and "sample_psnr" in e.values]
     assert len(gates) == 1
     assert all(np.isfinite(list(gates[0].values())))
