@@ -52,6 +52,14 @@ class VolumeAlone(PriorNetwork):
         return replace(found, tokens=torch.zeros_like(found.tokens))
 
 
+class NotPictured(PriorNetwork):
+    """The draft is of the volume as it was encoded, whatever the reference shows."""
+
+    def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
+        found = super().encode(reference, elevation)
+        return replace(found, pictured=found.volume[..., :4].contiguous())
+
+
 class Pasted(PriorNetwork):
     """The reference stands in the place of the rendered volume, whatever the camera."""
 
@@ -74,6 +82,7 @@ class PastedAlone(VolumeAlone, Pasted):
 
 VARIANTS: dict[str, tuple[type[PriorNetwork], float]] = {
     "volume and attention": (PriorNetwork, 0.4),
+    "volume not corrected by the picture": (NotPictured, 0.4),
     "volume not refined": (PriorNetwork, 0.4),
     "volume alone": (VolumeAlone, 0.4),
     "pasted and attention": (Pasted, 0.4),

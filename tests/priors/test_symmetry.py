@@ -53,8 +53,8 @@ class Knows:
         drawn = rasterize(blobs, orbit(azimuths, 10.0, fovy=PRIOR_FOVY, width=size), geometry=False)
         return torch.cat([drawn.rgb, drawn.alpha], dim=-1).permute(0, 3, 1, 2)
 
-    def features(self, encoded: Any, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
-        return self.seen(azimuth, 32)[:, [3, 0, 1, 2]]
+    def draft(self, encoded: Any, owner: Tensor, azimuth: Tensor, elevation: Tensor, side: int = 64) -> Tensor:
+        return self.seen(azimuth, side)
 
 
 class Agreeing(SymmetryHead):
@@ -65,7 +65,7 @@ class Agreeing(SymmetryHead):
 
 
 def encoded() -> Encoded:
-    return Encoded(torch.zeros(1), torch.zeros(1), torch.tensor([10.0]))
+    return Encoded(torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.tensor([10.0]))
 
 
 @pytest.mark.parametrize("plane", [-52.0, -31.0, 17.0, 44.0])

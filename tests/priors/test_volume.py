@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from gaussmith.camera import PRIOR_FOVY, orbit
-from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume, render_volume_reference
+from gaussmith.priors.embedded.volume import (
+    BACKGROUND,
+    EMPTY,
+    carved,
+    frustum_coordinates,
+    pictured,
+    render_volume,
+    render_volume_reference,
+)
 
 
 def scene(seed: int = 0, references: int = 2, side: int = 6, channels: int = 5):
@@ -99,3 +107,71 @@ def test_uniform_fog_has_the_textbook_opacity(raw):
     alpha = render_volume(volume, coordinates, torch.zeros(1, dtype=torch.int64))[0, 0, 0, 0]
     expected = 1 - math.exp(-8 * math.log1p(math.exp(raw - 1)))
     assert float(alpha) == pytest.approx(expected, abs=1e-5)
+
+
+def picture(seed: int = 0, side: int = 16) -> torch.Tensor:
+    """[1,4,side,side] premultiplied: a disc of random colours on nothing."""
+    at = (torch.arange(side) + 0.5) / side * 2 - 1
+    alpha = ((at[:, None] ** 2 + at**2).sqrt() < 0.7).float()
+    color = torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([color * alpha, alpha[None]])[None]
+
+
+def test_what_is_pictured_is_given_back_by_the_camera_that_took_it():
+    """Whatever colours the volume has and however coarse it is, from the reference's camera it shows the reference."""
+    known = picture()
+    volume = torch.randn(1, 8, 8, 8, 5, generator=torch.Generator().manual_seed(1))
+    volume[..., 0] = EMPTY
+    volume[:, 3:, ..., 0] = 60.0
+    seen, zero = pictured(volume, known), torch.zeros(1)
+    assert seen.shape == (1, 8, 16, 16, 4)
+    out = render_volume(
+        seen, frustum_coordinates(zero, zero + 20, zero + 20, 16, 64), torch.zeros(1, dtype=torch.int64)
+    )
+    out = out.permute(0, 3, 1, 2)
+    assert torch.allclose(out[:, 0], known[:, 3], atol=8e-3)
+    assert torch.allclose(out[:, 1:], known[:, :3], atol=0.03)
+    plain = render_volume(
+        volume[..., :4].contiguous(), frustum_coordinates(zero, zero + 20, zero + 20, 16, 64), zero.long()
+    )
+    assert (plain.permute(0, 3, 1, 2)[:, 1:] - known[:, :3]).abs().mean() > 0.2
+
+
+def test_nothing_stands_before_the_background_and_what_is_hidden_keeps_its_own_colours():
+    known = picture()
+    volume = torch.full((1, 8, 8, 8, 4), 60.0)
+    volume[..., 1:] = torch.tensor([2.0, 3.0, 4.0])
+    seen = pictured(volume, known)
+    outside = known[0, 3] <= BACKGROUND
+    assert bool((seen[0, :, outside][..., 0] == EMPTY).all()) and bool((seen[0, :, ~outside][..., 0] == 60).all())
+    assert torch.allclose(seen[0, 0, ~outside][:, 1:], known[0, :3, ~outside].T)  # light comes to the first layer
+    assert torch.allclose(
+        seen[0, 1:, ~outside][..., 1:], torch.tensor([2.0, 3.0, 4.0]).expand(7, int((~outside).sum()), 3)
+    )
+
+
+def test_light_falls_off_through_fog_as_it_should():
+    """The share of the picture's colour in a layer is exp(-depth of what lies before it)."""
+    known = torch.ones(1, 4, 4, 4)
+    volume = torch.zeros(1, 6, 2, 2, 4)
+    seen = pictured(volume, known)[0, :, 1, 1, 1]
+    layer = math.log1p(math.exp(-1)) * 8 / 6
+    assert torch.allclose(seen, torch.exp(-layer * torch.arange(6.0)), atol=1e-6)
+
+
+def test_the_gradient_of_what_is_pictured_is_right():
+    random = torch.Generator().manual_seed(0)
+    volume = torch.randn(1, 3, 3, 3, 5, generator=random).double().requires_grad_()
+    known = picture(side=6).double()
+    assert torch.autograd.gradcheck(lambda v: pictured(v, known), volume)
+
+
+def test_a_volume_is_carved_a_cell_around_the_outline():
+    known = torch.zeros(1, 4, 16, 16)
+    known[..., 8:10, 6:8] = 1  # one cell of eight by eight: row 4, column 3
+    volume = torch.randn(1, 5, 8, 8, 6, generator=torch.Generator().manual_seed(0))
+    found = carved(volume, known)
+    kept = torch.zeros(8, 8, dtype=torch.bool)
+    kept[3:6, 2:5] = True
+    assert torch.equal(found[:, :, kept], volume[:, :, kept]) and torch.equal(found[..., 1:], volume[..., 1:])
+    assert bool((found[:, :, ~kept][..., 0] == EMPTY).all())

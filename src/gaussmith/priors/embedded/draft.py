@@ -30,13 +30,13 @@ def points(volume: Tensor, elevation: float, count: int, generator: torch.Genera
     anywhere within the outlines of all the views, which makes it shallower.
 
     Args:
-        volume: [D,H,W,C] of one reference: channel 0 the raw density, 1 to 3 the colour.
+        volume: [D,H,W,4] of one reference: the raw density and the colour.
         elevation: of the reference, degrees; the points stand as it sees them from azimuth 0.
     """
     azimuth = torch.cat([torch.arange(VIEWS) * 360.0 / VIEWS, torch.zeros(1)])
     height = torch.cat([torch.tensor([30.0, -10.0]).repeat(VIEWS // 2), torch.tensor([85.0])])
     at = frustum_coordinates(azimuth, torch.full_like(azimuth, elevation), height, SIDE, STEPS)
-    weight, samples = march(volume[None, ..., :4].cpu().float().expand(len(azimuth), -1, -1, -1, -1), at)
+    weight, samples = march(volume[None].cpu().float().expand(len(azimuth), -1, -1, -1, -1), at)
     cameras = orbit(azimuth, height, fovy=PRIOR_FOVY, width=SIDE)
     within = _within(cameras, weight.sum(dim=-1), round(SHARE * count), generator)
     seen, colors = _seen(cameras, weight, samples, count - len(within), generator)

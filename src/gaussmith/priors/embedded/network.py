@@ -2,7 +2,8 @@
 
 Shape of the method: GeNVS (Chan et al. 2023, arXiv 2304.02602). The reference [4,64,64] is encoded once into a feature
 volume over its own frustum; the volume is rendered from the target camera to a 32x32 feature picture; a UNet denoises
-the 64x64 RGBA target beside it. The first four channels, seen along 64x64 rays, are trained to be the target's RGBA by
+the 64x64 RGBA target beside it. The volume's density and colour, brought to the reference's resolution and corrected by
+what the reference shows (`volume.pictured`), are seen along 64x64 rays and trained to be the target's RGBA by
 themselves, a draft. Geometry is thus learned by direct supervision, and the denoiser corrects a 3D-consistent guess:
 pose is obeyed by construction.
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from gaussmith.accelerator import onto
 from gaussmith.priors.embedded.vocabulary import CAPTION_WORDS
-from gaussmith.priors.embedded.volume import frustum_coordinates, render_volume
+from gaussmith.priors.embedded.volume import carved, frustum_coordinates, pictured, render_volume
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A digested reference: volume [R,D,32,32,C], tokens [R,64,W], elevation [R] degrees."""
+    """A digested reference: volume [R,D,32,32,C], what is drafted of it [R,D,64,64,4] (see `volume.pictured`), tokens
+    [R,64,W], elevation [R] degrees."""
 
     volume: Tensor
+    pictured: Tensor
     tokens: Tensor
     elevation: Tensor
 
@@ -321,7 +324,8 @@ class PriorNetwork(nn.Module):
         if self.config.refiner_widths:  # its own memory order is channels-last too: no copy
             volume = self.refiner(volume.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
         tokens = self.tokens_out(coarse.flatten(2).transpose(1, 2))
-        return Encoded(volume.float().contiguous(), tokens, elevation)
+        volume, picture = volume.float(), reference.float() * 0.5 + 0.5
+        return Encoded(carved(volume, picture).contiguous(), pictured(volume, picture).contiguous(), tokens, elevation)
 
     def draft(
         self,
@@ -330,21 +334,21 @@ class PriorNetwork(nn.Module):
         azimuth: Tensor,
         elevation: Tensor,
         rays: tuple[slice, slice] = (slice(None), slice(None)),
+        side: int = 64,
     ) -> Tensor:
-        """[B,4,64,64] float32: the volumes' first four channels (density and colour) seen from the target cameras,
-        premultiplied RGBA in about [0,1].
+        """[B,4,side,side] float32: density and colour of the volumes, as their pictures have them, seen from the target
+        cameras; premultiplied RGBA in about [0,1].
 
         Args:
             owner: [B] int64 index of each target's reference. azimuth (relative), elevation: [B] degrees.
             rays: rows and columns of the picture that are looked along; the result has only these.
         """
-        colored = encoded.volume[..., :4].contiguous()
-        seen = self._seen(colored, encoded, owner, azimuth, elevation, 64, rays)
+        seen = self._seen(encoded.pictured, encoded, owner, azimuth, elevation, side, rays)
         return torch.cat([seen[:, 1:], seen[:, :1]], dim=1)
 
     def features(self, encoded: Encoded, owner: Tensor, azimuth: Tensor, elevation: Tensor) -> Tensor:
-        """[B,C,32,32] float32: as `draft`, of all channels: opacity, premultiplied RGB, and what only the denoiser
-        reads."""
+        """[B,C,32,32] float32: all channels of the volumes seen from the target cameras: opacity, premultiplied RGB,
+        and what only the denoiser reads."""
         return self._seen(encoded.volume, encoded, owner, azimuth, elevation, 32)
 
     def _seen(

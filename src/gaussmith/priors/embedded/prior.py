@@ -131,7 +131,7 @@ class EmbeddedPrior:
         in [0,1]; None for words alone, of which there is no draft. Of several references each gives a part."""
         if condition.encoded is None:
             return None
-        volumes, elevation = condition.encoded.volume, float(condition.encoded.elevation[0])
+        volumes, elevation = condition.encoded.pictured, float(condition.encoded.elevation[0])
         parts = [
             draft.points(volume, elevation, count * (i + 1) // len(volumes) - count * i // len(volumes), generator)
             for i, volume in enumerate(volumes)

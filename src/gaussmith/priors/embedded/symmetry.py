@@ -66,7 +66,7 @@ def agreement(network: PriorNetwork, encoded: Encoded, picture: Tensor, azimuths
     of the colours on white and of alpha, [A,2], in units of 20 dB less one. And the drafts RGBA [A,4,32,32]."""
     owner = torch.zeros(len(azimuths), dtype=torch.int64)
     elevation = encoded.elevation.cpu().expand(len(azimuths))
-    drafts = network.features(encoded, owner, 2 * azimuths, elevation)[:, [1, 2, 3, 0]]
+    drafts = network.draft(encoded, owner, 2 * azimuths, elevation, side=32)
     found = errors(drafts, F.avg_pool2d(picture.float().flip(-1) * 0.5 + 0.5, 2))
     return -0.5 * (found + _SMALL).log10() - 1, drafts
 

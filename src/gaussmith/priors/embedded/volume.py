@@ -15,6 +15,7 @@ import math
 import numba as nb
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith.camera import DEFAULT_RADIUS, PRIOR_FOVY, orbit
@@ -24,6 +25,9 @@ HALF_DEPTH = 0.65  # the volume covers camera depths 2 -+ 0.65: the bounding sph
 STRIPES = 8  # turns into which the rays of a picture are cut
 UNSEEN = 1e-6  # share of a pixel that is left out
 DENSITY_SHIFT = 1.0  # softplus(raw - 1): an untrained volume starts thin enough for light to reach its back
+OPTICAL_DEPTH = 8.0  # of a ray through a volume of density 1
+BACKGROUND = 0.1  # alpha up to which a pixel of the reference shows nothing of the object
+EMPTY = -7.0  # raw density of what is known to be empty: e^-8, of which a whole ray sees 0.003
 
 
 def frustum_coordinates(
@@ -63,6 +67,40 @@ def sample_depths(steps: int) -> Tensor:
     return DEFAULT_RADIUS + HALF_DEPTH * ((torch.arange(steps) + 0.5) / steps * 2 - 1)
 
 
+def carved(volume: Tensor, picture: Tensor) -> Tensor:
+    """The volumes [R,D,H,W,C], empty where their own pictures [R,4,2H,2W], premultiplied RGBA in [0,1], show background
+    for a cell around."""
+    there = F.max_pool2d(picture[:, 3], 6, 2, padding=2)[:, None, :, :, None] > BACKGROUND
+    return torch.cat([torch.where(there, volume[..., :1], EMPTY), volume[..., 1:]], dim=-1)
+
+
+def pictured(volume: Tensor, picture: Tensor) -> Tensor:
+    """Density and colour of the volumes at the resolution of the pictures that they were made of, and as these have it.
+
+    Nothing stands before or behind a picture's background, and what its camera sees first has the picture's colours:
+    each cell takes its pixel's colour as far as light comes to it. Colours are thus carried to other views as
+    image-based rendering carries them (IBRNet, Wang et al. 2021, arXiv 2102.13090), by the volume's own shadows.
+
+    Args:
+        volume: [R,D,H,W,C] of raw densities, colours and more. picture: [R,4,S,S] premultiplied RGBA in [0,1], what
+            the camera shows whose frustum the volume fills.
+
+    Returns:
+        [R,D,S,S,4]: raw density and RGB.
+    """
+    count, depth = volume.shape[:2]
+    side = picture.shape[-1]
+    coarse = volume[..., :4].permute(0, 1, 4, 2, 3).flatten(0, 1)
+    fine = F.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)
+    fine = fine.permute(0, 2, 3, 1).reshape(count, depth, side, side, 4)
+    alpha = picture[:, None, 3, :, :, None]
+    color = (picture[:, None, :3] / picture[:, None, 3:].clamp_min(BACKGROUND)).permute(0, 1, 3, 4, 2)
+    density = torch.where(alpha > BACKGROUND, fine[..., :1], EMPTY)
+    optical = F.softplus(density - DENSITY_SHIFT) * (OPTICAL_DEPTH / depth)
+    light = torch.exp(optical - optical.cumsum(dim=1))
+    return torch.cat([density, torch.lerp(fine[..., 1:], color.expand_as(fine[..., 1:]), light * alpha)], dim=-1)
+
+
 def render_volume(volume: Tensor, coordinates: Tensor, owner: Tensor) -> Tensor:
     """March the rays through the volumes and composite.
 
@@ -95,12 +133,10 @@ def march(volumes: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
     """
     batch, _, _, steps, _ = coordinates.shape
     flat = coordinates.reshape(batch, -1, steps, 1, 3).to(volumes.dtype)
-    samples = torch.nn.functional.grid_sample(
-        volumes.permute(0, 4, 1, 2, 3), flat, align_corners=False, padding_mode="zeros"
-    )[..., 0]
+    samples = F.grid_sample(volumes.permute(0, 4, 1, 2, 3), flat, align_corners=False, padding_mode="zeros")[..., 0]
     # Outside the frustum there is nothing: without this the shifted softplus of a zero sample would be fog.
     inside = (flat[..., 0, :].abs() < 1).all(dim=-1)
-    optical = torch.nn.functional.softplus(samples[:, 0] - DENSITY_SHIFT) * inside * (8.0 / steps)
+    optical = F.softplus(samples[:, 0] - DENSITY_SHIFT) * inside * (OPTICAL_DEPTH / steps)
     through = torch.exp(-(optical.cumsum(dim=-1) - optical))
     return through * (1 - torch.exp(-optical)), samples
 
@@ -226,7 +262,7 @@ class _RenderVolume(torch.autograd.Function):
         volume = volume.detach().contiguous()
         coordinates = coordinates.reshape(batch, h * w, steps, 3).float().contiguous()
         out = torch.zeros(batch, h * w, volume.shape[-1])
-        step = np.float32(8.0 / steps)
+        step = np.float32(OPTICAL_DEPTH / steps)
         run(_forward, *_flat(volume), coordinates.numpy(), owner.numpy(), out.numpy(), step)
         ctx.save_for_backward(volume, coordinates, owner, out)
         return out.reshape(batch, h, w, -1)
@@ -238,7 +274,7 @@ class _RenderVolume(torch.autograd.Function):
         order = torch.argsort(owner, stable=True)
         first = torch.searchsorted(owner[order], torch.arange(volume.shape[0] + 1))
         grad = torch.zeros_like(volume)
-        step = np.float32(8.0 / coordinates.shape[2])
+        step = np.float32(OPTICAL_DEPTH / coordinates.shape[2])
         run(
             _backward, *_flat(volume), coordinates.numpy(), first.numpy(), order.numpy(), out.numpy(),
             grad_out.numpy(), _flat(grad)[0], step,
