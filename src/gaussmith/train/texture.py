@@ -87,6 +87,8 @@ def refine_texture(
     if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
         for pictured in known:
             pictured.weight[pictured.view.covered] *= pictured.view.cosine**8
+    if known:
+        least, most = _colors_between([*known, *believed])
     for step in range(first + 1, config.steps + 1):
         progress = step / config.steps
         strength, rate = (lerp(first, last, progress) for first, last in (config.strength, config.rate))
@@ -116,7 +118,9 @@ def refine_texture(
         texture = refine.step(texture, novel, rate)
         if known:
             # All at once: where two that disagree were followed in turn, the texture would ring.
-            texture = refine.step(texture, _gathered([*known, *believed], texture), 1.0)
+            after = refine.step(texture, _gathered([*known, *believed], texture), 1.0)
+            # A texel that makes up little of its pixels would go to any colour to explain what the others lack.
+            texture = after.clamp(torch.minimum(texture, least), torch.maximum(texture, most))
         on_step(step, float(change.square().mean()), texture, generator)
     # Views meet at chart borders: what was moved on one side only is evened out again.
     return mesh.with_(albedo=equalise_seams(texture, mesh, atlas))
@@ -145,6 +149,12 @@ def _share_known(mesh: Mesh, atlas: Atlas, pictures: Sequence[_Pictured]) -> Ten
         white = torch.ones(*pictured.weight.shape, 4)
         share = lay(share, mesh, atlas, pictured.camera, white, pictured.weight)
     return share[..., :1]
+
+
+def _colors_between(pictures: Sequence[_Pictured]) -> tuple[Tensor, Tensor]:
+    """The least and the largest of each channel [3] that the pictures show where they are trusted at all."""
+    colors = torch.cat([p.picture[p.weight > 0] for p in pictures] + [torch.full((1, 3), 0.5)])
+    return colors.amin(dim=0), colors.amax(dim=0)
 
 
 def _gathered(pictures: Sequence[_Pictured], texture: Tensor) -> Tensor:
