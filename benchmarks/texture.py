@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import Case, example_cases, framed, validation_cases
@@ -53,8 +52,7 @@ def variants(
     made = dreamgaussian.run(plain, subject, prior)
     condition, view = tell(prior, subject), subject.views[0]
     side = dreamgaussian.BAKE_SIZE
-    picture = F.interpolate(view.premultiplied().permute(2, 0, 1)[None], size=(side, side), mode="area")
-    pictures = [(view.camera(side), picture.permute(0, 2, 3, 1))]
+    pictures = [(view.camera(side), view.premultiplied(side)[None])]
 
     def textured(laid: bool, stage: RefineConfig | None) -> Mesh:
         mesh, _ = texture_from_gaussians(

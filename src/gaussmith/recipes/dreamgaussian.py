@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith.accelerator import Glance, enough_memory, onto
@@ -514,8 +513,7 @@ def _known(views: Sequence[KnownView], size: int, device: torch.device) -> tuple
     """Cameras of the known views at that size, and the pictures [K,size,size,4], premultiplied."""
     if not views:
         return None
-    pictures = torch.stack([view.premultiplied().permute(2, 0, 1) for view in views])
-    target = F.interpolate(pictures, size=(size, size), mode="area").permute(0, 2, 3, 1)
+    target = torch.stack([view.premultiplied(size) for view in views])
     return concat([view.camera(size) for view in views]), target.to(device)
 
 

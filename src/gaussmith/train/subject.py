@@ -40,9 +40,12 @@ class KnownView:
         picture = replace(self.prepared, rgba=self.prepared.rgba.flip(1))
         return replace(self, prepared=picture, azimuth=(self.azimuth + azimuth + 180) % 360 - 180)
 
-    def premultiplied(self) -> Tensor:
-        """[S,S,4] the picture, colour times alpha."""
-        return premultiplied(self.prepared.rgba)
+    def premultiplied(self, side: int | None = None) -> Tensor:
+        """[S,S,4] the picture, colour times alpha; averaged over squares to that side, if one is given."""
+        picture = premultiplied(self.prepared.rgba)
+        if side is None:
+            return picture
+        return F.interpolate(picture.permute(2, 0, 1)[None], size=(side, side), mode="area")[0].permute(1, 2, 0)
 
 
 @dataclass(frozen=True)
