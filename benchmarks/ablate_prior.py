@@ -53,7 +53,7 @@ class VolumeAlone(PriorNetwork):
 
 
 class NotPictured(PriorNetwork):
-    """The draft is of the volume as it was encoded, whatever the reference shows."""
+    """The draft is of the coarse volume that the denoiser reads, in its own colours."""
 
     def encode(self, reference: Tensor, elevation: Tensor) -> Encoded:
         found = super().encode(reference, elevation)

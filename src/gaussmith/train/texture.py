@@ -152,7 +152,8 @@ def _share_known(mesh: Mesh, atlas: Atlas, pictures: Sequence[_Pictured]) -> Ten
 
 
 def _colors_between(pictures: Sequence[_Pictured]) -> tuple[Tensor, Tensor]:
-    """The least and the largest of each channel [3] that the pictures show where they are trusted at all."""
+    """The least and the largest of each channel [3] that the pictures show where they are trusted at all, and grey
+    between them, lest there be none."""
     colors = torch.cat([p.picture[p.weight > 0] for p in pictures] + [torch.full((1, 3), 0.5)])
     return colors.amin(dim=0), colors.amax(dim=0)
 
