@@ -1,10 +1,10 @@
-"""Is the mirrored picture a second view? What the embedded prior takes for a plane of symmetry, against the truth.
+"""Are mirrored pictures further views? What the embedded prior takes for a plane of symmetry, against the truth.
 
     python benchmarks/symmetry.py [--objects PATH/objects.npz] [--validation 60] [--weights FILE]
 
-For each object: the plane that is taken (azimuth from the camera) and what it promises, and how much nearer to the true
-view from there (PSNR at 32 px: colours on white, alpha half as much) the mirrored picture is than the prior's draft;
-beside it the plane that would have been best. The last lines: how many are taken, the mean and the worst tenth.
+For each object: the planes that are taken (azimuths from the camera) and what they promise, and how much nearer to the
+true view from there (PSNR at 32 px: colours on white, alpha half as much) each mirrored picture is than the prior's
+draft; beside them the plane that would have been best. The last lines: how many are taken, mean and worst tenth.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gaussmith.train.symmetry import nearness
 from oracle import rgba
 from tables import heading, markdown, stop_on_user_error
 
-COLUMNS = ["object", "plane, °", "promised, dB", "worth, dB", "best plane, °", "its worth, dB"]
+COLUMNS = ["object", "planes, °", "promised, dB", "worth, dB", "best plane, °", "its worth, dB"]
 
 
 @torch.no_grad()
@@ -43,18 +43,19 @@ def worth(case: Case, prior: EmbeddedPrior, azimuths: Tensor) -> Tensor:
     return nearness(F.avg_pool2d(picture.flip(-1), 2), truth) - nearness(drafts, truth)
 
 
-def row(case: Case, prior: EmbeddedPrior) -> tuple[list[str], float | None, float]:
-    """The table's cells, what the plane that is taken is worth, and what the best would be."""
+def row(case: Case, prior: EmbeddedPrior) -> tuple[list[str], list[float], float]:
+    """The table's cells, what each plane that is taken is worth, and what the best would be."""
     condition = prior.condition(crop_to_prior(case.premultiplied().permute(2, 0, 1)), case.elevation)
-    plane = prior.mirror_plane(condition)
+    taken = prior.mirror_planes(condition)
     planes = AZIMUTHS[usable(AZIMUTHS)]
     possible = worth(case, prior, planes)
     best = [f"{float(planes[possible.argmax()]):.0f}", f"{float(possible.max()):+.1f}"]
-    if plane is None:
-        return [case.name, "-", "-", "-", *best], None, float(possible.max())
-    found = float(worth(case, prior, torch.tensor([plane.azimuth]))[0])
-    cells = [case.name, f"{plane.azimuth:.0f}", f"{plane.worth:.1f}", f"{found:+.1f}", *best]
-    return cells, found, float(possible.max())
+    if not taken:
+        return [case.name, "-", "-", "-", *best], [], float(possible.max())
+    found = worth(case, prior, torch.tensor([plane.azimuth for plane in taken])).tolist()
+    columns = [f"{plane.azimuth:.0f}" for plane in taken], [f"{plane.worth:.1f}" for plane in taken]
+    cells = [", ".join(column) for column in (*columns, [f"{value:+.1f}" for value in found])]
+    return [case.name, *cells, *best], found, float(possible.max())
 
 
 def main() -> None:
@@ -72,11 +73,12 @@ def main() -> None:
     for group, cases in groups.items():
         found = [row(case, prior) for case in cases]
         rows += [cells for cells, _, _ in found]
-        taken = torch.tensor([value for _, value, _ in found if value is not None])
+        taken = torch.tensor([value for _, values, _ in found for value in values])
         if len(taken):
             lines.append(
-                f"{group}: a plane is taken of {len(taken)} of {len(found)}; worth {float(taken.mean()):+.2f} dB "
-                f"in the mean, over 0 for {100 * float((taken > 0).float().mean()):.0f} %, worst tenth under "
+                f"{group}: {len(taken)} planes are taken of {sum(bool(values) for _, values, _ in found)} of "
+                f"{len(found)} objects; worth {float(taken.mean()):+.2f} dB in the mean, over 0 for "
+                f"{100 * float((taken > 0).float().mean()):.0f} %, worst tenth under "
                 f"{float(taken.quantile(0.1)):+.1f}; the best planes of all {len(found)} would be worth "
                 f"{sum(max(0.0, best) for _, _, best in found) / len(found):.1f} dB in the mean"
             )

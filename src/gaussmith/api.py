@@ -73,7 +73,7 @@ def image_to_3d(
             camera to the object's left hand.
         prompt: what it is, in words, for a prior that reads them.
         keep_framing: take the pictures exactly as framed (ignored for prepared ones).
-        symmetry: "auto" or "none": may a single picture, mirrored, count as a second view where the embedded prior sees
+        symmetry: "auto" or "none": may a single picture, mirrored, count as further views where the embedded prior sees
             that the object is its own mirror image?
         preset: "draft", "standard" or "fine".
         seed: same seed, same bytes.

@@ -84,8 +84,8 @@ def image(
         elevations: For several pictures: the elevation of each, as in 10,10,40; by default that of --elevation.
         prompt: What it is, in words, for a prior that reads them.
         keep_framing: Take the pictures exactly as framed instead of moving the object to the middle and scaling it.
-        symmetry: auto: where the embedded prior sees that the object is its own mirror image, the mirrored picture
-            counts as a second view; none: it never does.
+        symmetry: auto: where the embedded prior sees that the object is its own mirror image, mirrored pictures count
+            as further views; none: they never do.
         seed: Same seed, same result.
         preset: How much work to spend.
         prior: The diffusion model that imagines the unseen sides: a name that `gaussmith priors` lists, a folder, or a

@@ -17,16 +17,23 @@ from gaussmith.gaussians import from_points
 from gaussmith.priors.embedded.network import Encoded
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.symmetry import (
+    APART,
     AZIMUTHS,
+    COLUMNS,
     FARTHEST,
     FEATURES,
+    FURTHER,
+    MOST,
     NEAREST,
+    STEP,
     WORTH,
     Plane,
     SymmetryHead,
     agreement,
     features,
-    find_plane,
+    find_planes,
+    self_agreement,
+    usable,
 )
 from gaussmith.render.splat import rasterize
 from gaussmith.synth.procedural import generate_objects
@@ -58,10 +65,10 @@ class Knows:
 
 
 class Agreeing(SymmetryHead):
-    """Promises 10 dB times the agreement."""
+    """Promises 10 dB times the agreement with the picture."""
 
     def forward(self, given: Tensor) -> Tensor:
-        return 10 * given[..., 12:14].mean(dim=-1)
+        return 10 * given[..., 6 * COLUMNS : 6 * COLUMNS + 2].mean(dim=-1)
 
 
 def encoded() -> Encoded:
@@ -71,8 +78,7 @@ def encoded() -> Encoded:
 @pytest.mark.parametrize("plane", [-52.0, -31.0, 17.0, 44.0])
 def test_the_plane_of_a_thing_is_found_to_a_degree(plane):
     knows = Knows(plane)
-    found = find_plane(Agreeing(), knows, encoded(), knows.seen(torch.zeros(1), 64) * 2 - 1)  # type: ignore[arg-type]
-    assert found is not None
+    found = find_planes(Agreeing(), knows, encoded(), knows.seen(torch.zeros(1), 64) * 2 - 1)[0]  # type: ignore[arg-type]
     assert found.azimuth == pytest.approx(plane, abs=1.01)
     assert found.view == 2 * found.azimuth
 
@@ -87,9 +93,9 @@ def test_a_mirrored_picture_is_what_is_seen_from_twice_the_plane():
 @pytest.mark.parametrize("plane", [0.0, 3.0, 80.0])
 def test_planes_that_show_nothing_new_or_the_back_are_not_taken(plane):
     knows = Knows(plane)
-    found = find_plane(Agreeing(), knows, encoded(), knows.seen(torch.zeros(1), 64) * 2 - 1)  # type: ignore[arg-type]
-    assert found is None or NEAREST <= abs(found.azimuth) <= FARTHEST
-    assert found is None or abs(found.azimuth - plane) > 1.5
+    for found in find_planes(Agreeing(), knows, encoded(), knows.seen(torch.zeros(1), 64) * 2 - 1):  # type: ignore[arg-type]
+        assert NEAREST <= abs(found.azimuth) <= FARTHEST
+        assert abs(found.azimuth - plane) > 1.5
 
 
 def test_nothing_is_believed_that_is_not_worth_it():
@@ -98,18 +104,44 @@ def test_nothing_is_believed_that_is_not_worth_it():
             return torch.full(given.shape[:-1], WORTH - 0.01)
 
     knows = Knows(30.0)
-    assert find_plane(Never(), knows, encoded(), knows.seen(torch.zeros(1), 64) * 2 - 1) is None  # type: ignore[arg-type]
+    assert find_planes(Never(), knows, encoded(), knows.seen(torch.zeros(1), 64) * 2 - 1) == ()  # type: ignore[arg-type]
+
+
+def test_several_planes_give_views_that_lie_apart():
+    class Equal(SymmetryHead):
+        """Promises the same of every plane, a little more the farther it turns."""
+
+        def forward(self, given: Tensor) -> Tensor:
+            return FURTHER + AZIMUTHS.abs() / 90
+
+    knows = Knows(30.0)
+    planes = find_planes(Equal(), knows, encoded(), knows.seen(torch.zeros(1), 64) * 2 - 1)  # type: ignore[arg-type]
+    assert len(planes) == MOST
+    for i, plane in enumerate(planes):
+        assert bool(usable(torch.tensor(plane.azimuth)))
+        assert all(abs((plane.view - other.view + 180) % 360 - 180) >= APART for other in planes[:i])
+
+
+@pytest.mark.parametrize("plane", [-52.0, -16.0, 20.0, 44.0])
+def test_a_draft_is_like_itself_in_its_plane(plane):
+    agreed = self_agreement(Knows(plane), encoded())  # type: ignore[arg-type]
+    assert agreed.shape == (len(AZIMUTHS), 4)
+    for column in agreed.T:
+        assert abs(float(AZIMUTHS[column.argmax()]) - plane) <= STEP / 2
+        assert column.max() > 0.4  # 28 dB
+        assert column.median() < 0.2
 
 
 def test_features_come_round_again():
-    course = torch.randn(len(AZIMUTHS), 2, generator=torch.Generator().manual_seed(0))
+    course = torch.randn(len(AZIMUTHS), COLUMNS, generator=torch.Generator().manual_seed(0))
     given = features(course)
     assert given.shape == (len(AZIMUTHS), FEATURES)
     # The window of the first plane begins with the last ones': a plane points both ways.
-    assert torch.equal(given[0, :12], course[-6:].flatten())
-    assert torch.equal(given[0, 12:14], course[0])
+    before, window = 6 * COLUMNS, 13 * COLUMNS
+    assert torch.equal(given[0, :before], course[-6:].flatten())
+    assert torch.equal(given[0, before : before + COLUMNS], course[0])
     shifted = features(course.roll(5, dims=0))
-    assert torch.allclose(shifted[5:, :26], given[:-5, :26])
+    assert torch.allclose(shifted[5:, :window], given[:-5, :window])
 
 
 @pytest.fixture
@@ -120,7 +152,7 @@ def tiny() -> EmbeddedPrior:
 def test_each_view_is_asked_of_the_nearer_picture(tiny):
     random = torch.Generator().manual_seed(1)
     picture, noisy = torch.rand(4, 64, 64, generator=random), torch.randn(1, 4, 64, 64, generator=random)
-    both = tiny.with_mirrored(tiny.condition(picture, 10.0), Plane(40.0, 2.0))
+    both = tiny.with_mirrored(tiny.condition(picture, 10.0), [Plane(40.0, 2.0)])
     mirrored = tiny.condition(picture.flip(-1), 10.0)
     t = torch.tensor([0.6])
 
@@ -132,11 +164,14 @@ def test_each_view_is_asked_of_the_nearer_picture(tiny):
     for azimuth in (80.0, 50.0, 130.0, 210.0):
         assert torch.allclose(asked(both, azimuth), asked(mirrored, azimuth - 80), atol=1e-4)
     assert not torch.allclose(asked(both, 80.0), asked(tiny.condition(picture, 10.0), 80.0), atol=1e-2)
+    three = tiny.with_mirrored(tiny.condition(picture, 10.0), [Plane(40.0, 2.0), Plane(-50.0, 2.0)])
+    for azimuth in (-100.0, -60.0, 210.0):
+        assert torch.allclose(asked(three, azimuth), asked(mirrored, azimuth + 100), atol=1e-4)
 
 
 def test_the_draft_of_both_pictures_gives_points(tiny):
     condition = tiny.condition(torch.rand(4, 64, 64, generator=torch.Generator().manual_seed(1)), 0.0)
-    both = tiny.with_mirrored(condition, Plane(45.0, 2.0))
+    both = tiny.with_mirrored(condition, [Plane(45.0, 2.0)])
     points, colors = tiny.draft_points(both, 400, torch.Generator().manual_seed(0))
     assert points.shape == colors.shape and 200 <= len(points) <= 400
     again, _ = tiny.draft_points(both, 400, torch.Generator().manual_seed(0))
@@ -145,7 +180,7 @@ def test_the_draft_of_both_pictures_gives_points(tiny):
 
 def test_without_a_head_nothing_is_mirrored(tiny, tmp_path):
     condition = tiny.condition(torch.rand(4, 64, 64), 0.0)
-    assert tiny.mirror_plane(condition) is None
+    assert tiny.mirror_planes(condition) == ()
     save_weights(tiny, tmp_path / "w.safetensors")
     assert load_weights(tmp_path / "w.safetensors").symmetry is None
 
@@ -159,6 +194,15 @@ def test_the_head_travels_with_the_weights(tiny, tmp_path):
     assert torch.equal(loaded.symmetry(given), tiny.symmetry(given))
 
 
+def test_a_head_of_another_kind_is_left_out(tiny, tmp_path):
+    tiny.symmetry = SymmetryHead()
+    tiny.symmetry.mean = torch.zeros(FEATURES - 1)
+    save_weights(tiny, tmp_path / "w.safetensors")
+    loaded = load_weights(tmp_path / "w.safetensors", precision="float32")
+    assert loaded.symmetry is None
+    assert torch.equal(loaded.network.encoder_in.weight, tiny.network.encoder_in.weight.half().float())
+
+
 def test_the_shipped_prior_sees_the_chest_and_the_taxi():
     """The plane of each lies 30 and 41 degrees from the camera; a wrong one would put another object's side there."""
     from gaussmith.picture import prepare
@@ -168,8 +212,8 @@ def test_the_shipped_prior_sees_the_chest_and_the_taxi():
     for name, elevation, plane in (("chest", 15.0, 30.0), ("taxi", 15.0, 41.0)):
         view = KnownView(prepare(f"examples/{name}.png", keep_framing=True))
         picture = crop_to_prior(view.premultiplied().permute(2, 0, 1))
-        found = prior.mirror_plane(prior.condition(picture, elevation))
-        assert found is not None and found.azimuth == pytest.approx(plane, abs=4)
+        found = prior.mirror_planes(prior.condition(picture, elevation))
+        assert found[0].azimuth == pytest.approx(plane, abs=4)
 
 
 def test_a_known_view_is_mirrored():

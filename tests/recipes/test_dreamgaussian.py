@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -300,10 +301,10 @@ def test_bending_flattens_the_depth_that_a_picture_cannot_see():
 class Mirrored(Ellipsoid):
     """Sees a plane of symmetry half-way to azimuth 90, and is told when it is believed."""
 
-    def mirror_plane(self, condition: Any) -> Plane:
-        return Plane(45.0, 3.0)
+    def mirror_planes(self, condition: Any) -> tuple[Plane, ...]:
+        return (Plane(45.0, 3.0),)
 
-    def with_mirrored(self, condition: Any, plane: Plane) -> str:
+    def with_mirrored(self, condition: Any, planes: Sequence[Plane]) -> str:
         return "mirrored"
 
     def predict(self, noisy: Tensor, t: Tensor, views: Any, condition: Any, guidance_scale: float) -> Tensor:
@@ -325,7 +326,8 @@ def test_a_mirrored_picture_is_a_view_beside_the_pictures():
         result = run(replace(SHORT, mirror=mirror, sds_weight=0.0), Subject((view,)), prior)
         seen = rasterize(result.gaussians, orbit(90.0, 0.0, width=64)).rgb[0]
         reds[mirror] = float((seen[..., 0] - seen[..., 2])[:, 34:].mean())
-        assert (result.report["symmetry"] is None) == (mirror == 0.0)
+        told = [{"plane_azimuth": 45.0, "promised_db": 3.0}]
+        assert result.report["symmetry"] == (told if mirror else [])
         assert (prior.told == "mirrored") == (mirror > 0)
         assert len(result.report["views"]) == 1  # what is believed is not what is known
     assert reds[1.0] > reds[0.0] + 0.02
@@ -334,7 +336,7 @@ def test_a_mirrored_picture_is_a_view_beside_the_pictures():
 def test_several_pictures_need_no_mirror():
     views = (known(0.0, 0.0), known(120.0, 0.0))
     job = _Job(SHORT, Subject(views), Mirrored(), None, ignore, lambda *a, **k: None, {})
-    assert _mirrored(SHORT, job.subject, job.prior, None) == (None, (), None)
+    assert _mirrored(SHORT, job.subject, job.prior, None) == (None, (), [])
     assert job.shares == [0.5, 0.5]
 
 

@@ -80,8 +80,8 @@ class Config:
         reference_size: side of the reference render, 49.1-degree frame (ours: 384 puts 256 pixels on the prior's crop).
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
             1,000; a heavier alpha keeps thin parts).
-        mirror: weight beside the reference's of its mirrored picture, where the prior sees that the thing is its own
-            mirror image (`embedded.symmetry`, ours); 0 for none.
+        mirror: weight beside the reference's of each of its mirrored pictures, where the prior sees that the thing is
+            its own mirror image (`embedded.symmetry`, ours); 0 for none.
         bending: weight of the bending of the known views' depth (`losses.bending`, ours), times the progress. They say
             nothing of depth, and are so heavy that any depth is taken that explains a colour: without it the surface
             is pitted along the picture's colour edges. bending_every: steps from one such look to the next.
@@ -322,14 +322,15 @@ def _run(
 
 def _mirrored(
     config: Config, subject: Subject, prior: EpsPrior, condition: Any
-) -> tuple[Any, tuple[KnownView, ...], dict[str, float] | None]:
-    """The condition with the mirrored picture of a single known view, that picture, and the report's words."""
-    find = getattr(prior, "mirror_plane", None)
-    plane = find(condition) if config.mirror and find and len(subject.views) == 1 else None
-    if plane is None:
-        return condition, (), None
-    told = {"plane_azimuth": plane.azimuth, "promised_db": round(plane.worth, 2)}
-    return prior.with_mirrored(condition, plane), (subject.views[0].mirrored(plane.view),), told  # type: ignore[attr-defined]
+) -> tuple[Any, tuple[KnownView, ...], list[dict[str, float]]]:
+    """The condition with the mirrored pictures of a single known view, those pictures, and the report's words."""
+    find = getattr(prior, "mirror_planes", None)
+    planes = find(condition) if config.mirror and find and len(subject.views) == 1 else ()
+    if not planes:
+        return condition, (), []
+    told = [{"plane_azimuth": plane.azimuth, "promised_db": round(plane.worth, 2)} for plane in planes]
+    mirrored = tuple(subject.views[0].mirrored(plane.view) for plane in planes)
+    return prior.with_mirrored(condition, planes), mirrored, told  # type: ignore[attr-defined]
 
 
 def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:

@@ -15,18 +15,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gaussmith.events import OnEvent, StageFinished, StageStarted, Step, ignore
 from gaussmith.priors.embedded.network import PriorNetwork
 from gaussmith.priors.embedded.prior import load_weights, save_weights
-from gaussmith.priors.embedded.symmetry import AZIMUTHS, WORTH, SymmetryHead, agreement, errors, features, usable
+from gaussmith.priors.embedded.symmetry import AZIMUTHS, STEP, WORTH, SymmetryHead, course, errors, features, usable
 from gaussmith.synth.objects import ObjectSet
 from gaussmith.synth.views import render_views
 
-PICTURES = 1400  # that are enough to learn from
+PICTURES = 2200  # that are enough to learn from
 LOW, HIGH = -5.0, 40.0  # elevations of the pictures, degrees
 WORST, BEST = -5.0, 10.0  # dB of what is learned: beyond, more is not better
+CHOICE = 2.0  # weight of what the planes that are chosen are worth, beside the squared error of all
+DROPOUT = 0.3  # share of the head's inner values that are left out of a step
 
 
 @dataclass(frozen=True)
@@ -57,23 +59,28 @@ def teach(
 
 @torch.no_grad()
 def look(network: PriorNetwork, objects: ObjectSet, indices: Sequence[int], on_event: OnEvent = ignore) -> Planes:
-    """One picture of each of the objects, from anywhere around it; see `Planes`."""
+    """One picture of each of the objects, from anywhere around it; see `Planes`.
+
+    Things are built facing an axis: pictured from a whole number of steps, more or less half a degree, their planes of
+    symmetry lie as near to one that is looked at as the last search brings them.
+    """
     device = network.encoder_in.weight.device
     seen, worth = [], []
     for number, index in enumerate(indices):
         random = np.random.default_rng([3, int(index)])
-        azimuth, elevation = random.uniform(-180, 180), random.uniform(LOW, HIGH)
+        azimuth = STEP * random.integers(round(360 / STEP)) + random.uniform(-0.5, 0.5)
+        elevation = random.uniform(LOW, HIGH)
         # First the picture itself, then the views that its mirrored pictures claim to be.
         azimuths = azimuth + np.concatenate([[0.0], 2 * AZIMUTHS.numpy()])
         shown = render_views(objects.mesh(int(index)), azimuths, np.full(len(azimuths), elevation), supersample=2)
         views = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 255
         picture = (views[:1] * 2 - 1).to(device)
         encoded = network.encode(picture, torch.tensor([elevation], dtype=torch.float32))
-        agreed, drafts = (part.cpu() for part in agreement(network, encoded, picture, AZIMUTHS))
+        known, drafts = (part.cpu() for part in course(network, encoded, picture))
         small = F.avg_pool2d(views, 2)
         gained = nearness(small[:1].flip(-1), small[1:]) - nearness(drafts, small[1:])
         # The mirrored object, pictured mirrored, teaches as much: its planes lie the other way.
-        seen += [features(agreed), features(agreed.flip(0))]
+        seen += [features(known), features(known.flip(0))]
         worth += [gained, gained.flip(0)]
         on_event(Step("symmetry", number + 1))
     return Planes(torch.stack(seen), torch.stack(worth))
@@ -85,12 +92,14 @@ def nearness(guess: Tensor, truth: Tensor) -> Tensor:
     return -10 * (color + 0.5 * alpha).clamp_min(1e-5).log10()
 
 
-def fit(planes: Planes, steps: int = 1500, rate: float = 2e-3, batch: int = 1024, seed: int = 0) -> SymmetryHead:
-    """A head taught by planes: squared error, AdamW, a cosine rate."""
-    random = torch.Generator().manual_seed(seed)
-    given, wanted = planes.features.flatten(0, 1), planes.worth.flatten().clamp(WORST, BEST)
+def fit(planes: Planes, steps: int = 5000, rate: float = 2e-3, batch: int = 64, seed: int = 0) -> SymmetryHead:
+    """A head taught by the planes that can be taken: squared error, less what the planes are worth that it would choose
+    (a softmax of what it says; of guesses the largest is the luckiest, so the errors alone do not make good choices);
+    AdamW, a cosine rate, dropout."""
+    random, asked = torch.Generator().manual_seed(seed), usable(AZIMUTHS)
+    given, wanted = planes.features[:, asked], planes.worth[:, asked].clamp(WORST, BEST)
     head = SymmetryHead()
-    head.mean, head.spread = given.mean(dim=0), given.std(dim=0) + 1e-3
+    head.mean, head.spread = given.mean(dim=(0, 1)), given.std(dim=(0, 1)) + 1e-3
     with torch.no_grad():
         for p in head.parameters():
             p.copy_((torch.rand(p.shape, generator=random) * 2 - 1) * p.shape[-1] ** -0.5)
@@ -99,11 +108,23 @@ def fit(planes: Planes, steps: int = 1500, rate: float = 2e-3, batch: int = 1024
         for group in optimizer.param_groups:
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         some = torch.randint(len(wanted), (batch,), generator=random)
-        loss = (head(given[some]) - wanted[some]).square().mean()
+        said = _said(head, given[some], random)
+        chosen = (torch.softmax(said, dim=1) * wanted[some]).sum(dim=1).mean()
+        loss = (said - wanted[some]).square().mean() - CHOICE * chosen
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return head.eval().requires_grad_(False)
+
+
+def _said(head: SymmetryHead, given: Tensor, random: torch.Generator) -> Tensor:
+    """What the head says, with dropout drawn from a generator of our own: PyTorch's comes from the global one."""
+    x = (given - head.mean) / head.spread
+    for layer in head.layers:
+        x = layer(x)
+        if isinstance(layer, nn.SiLU):
+            x = x * (torch.rand(x.shape, generator=random) >= DROPOUT) / (1 - DROPOUT)
+    return x[..., 0]
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from gaussmith.priors.embedded import draft
 from gaussmith.priors.embedded.domain import Domain
 from gaussmith.priors.embedded.network import Encoded, NetworkConfig, PriorNetwork, Told
 from gaussmith.priors.embedded.placement import PlacementHead
-from gaussmith.priors.embedded.symmetry import Plane, SymmetryHead, find_plane
+from gaussmith.priors.embedded.symmetry import Plane, SymmetryHead, find_planes
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.priors.graphs import Graphs
 from gaussmith.rotation import turned
@@ -94,19 +95,21 @@ class EmbeddedPrior:
         self._tell_unknown(caption, on_event)
         return Condition(encoded, self.vocabulary.numbers([caption]).to(self.device), signed)
 
-    def mirror_plane(self, condition: Condition) -> Plane | None:
-        """The upright plane in which the reference's object is its own mirror image, see `symmetry.find_plane`."""
+    def mirror_planes(self, condition: Condition) -> tuple[Plane, ...]:
+        """The upright planes in which the reference's object is its own mirror image, see `symmetry.find_planes`."""
         if self.symmetry is None or condition.encoded is None or condition.pictures is None:
-            return None
-        return find_plane(self.symmetry, self.network, condition.encoded, condition.pictures)
+            return ()
+        return find_planes(self.symmetry, self.network, condition.encoded, condition.pictures)
 
     @torch.no_grad()
-    def with_mirrored(self, condition: Condition, plane: Plane) -> Condition:
-        """The condition with the reference's mirrored picture beside it: a view is asked of the nearer of the two."""
+    def with_mirrored(self, condition: Condition, planes: Sequence[Plane]) -> Condition:
+        """The condition with the reference's mirrored pictures beside it: a view is asked of the nearest of them."""
         assert condition.encoded is not None and condition.pictures is not None
-        pictures = torch.cat([condition.pictures, condition.pictures.flip(-1)])
-        encoded = self.network.encode(pictures, condition.encoded.elevation.repeat(2))
-        return replace(condition, encoded=encoded, pictures=pictures, azimuth=torch.tensor([0.0, plane.view]))
+        mirrored = condition.pictures.flip(-1).expand(len(planes), -1, -1, -1)
+        pictures = torch.cat([condition.pictures, mirrored])
+        encoded = self.network.encode(pictures, condition.encoded.elevation.repeat(len(pictures)))
+        azimuth = torch.tensor([0.0, *(plane.view for plane in planes)])
+        return replace(condition, encoded=encoded, pictures=pictures, azimuth=azimuth)
 
     def text_condition(self, prompts: Prompts, on_event: OnEvent = ignore) -> Condition:
         """The condition of words alone: `prompts.text`, for the camera is told to the network itself.
@@ -279,9 +282,10 @@ _Head = TypeVar("_Head", bound=torch.nn.Module)
 
 
 def _head(head: _Head, tensors: dict[str, Tensor], name: str) -> _Head | None:
-    """The head with its tensors of a file, which are taken out of them; None where there are none."""
+    """The head with its tensors of a file, which are taken out of them; None where there are none, or those of a head
+    that asked something else, before it was changed: the rest of the file is as good as ever."""
     found = {k.removeprefix(name): tensors.pop(k) for k in list(tensors) if k.startswith(name)}
-    if not found:
+    if {k: t.shape for k, t in found.items()} != {k: t.shape for k, t in head.state_dict().items()}:
         return None
     head.load_state_dict(found)
     return head.eval().requires_grad_(False)
