@@ -50,7 +50,7 @@ from gaussmith.metrics.novel_views import on_white
 from gaussmith.preview import contact_sheet
 from gaussmith.priors.base import crop_to_prior
 from gaussmith.priors.embedded.prior import WEIGHTS, load_weights
-from gaussmith.priors.embedded.symmetry import APART, FARTHEST, MOST, Plane, usable
+from gaussmith.priors.embedded.symmetry import FARTHEST, MOST, Plane, apart, usable
 from gaussmith.recipes.dreamgaussian import PRESETS
 from gaussmith.render.mesh import rasterize_mesh
 from gaussmith.synth.objects import load_objects
@@ -138,7 +138,7 @@ def best_planes(case: Case, prior: Any) -> tuple[Plane, ...]:
         plane = Plane(float(planes[best]), float(found[best]))
         if plane.worth < KNOWN_WORTH or len(taken) == MOST:
             break
-        if all(abs((plane.view - other.view + 180) % 360 - 180) >= APART for other in taken):
+        if apart(plane, taken):
             taken.append(plane)
     return tuple(taken)
 
@@ -146,11 +146,12 @@ def best_planes(case: Case, prior: Any) -> tuple[Plane, ...]:
 def work(case: Case, args: argparse.Namespace, prior: Any, lpips: Lpips | None) -> Figures:
     """Make, save, read back and measure one asset."""
     path = args.out / f"{case.name}.glb"
-    start = time.perf_counter()
-    view = framed(case, args.framing)
     symmetry = "none" if args.symmetry == "none" else "auto"
     if args.symmetry == "known":
-        prior.mirror_planes = lambda condition: best_planes(case, prior)
+        planes = best_planes(case, prior)
+        prior.mirror_planes = lambda condition: planes
+    start = time.perf_counter()
+    view = framed(case, args.framing)
     result = api.image_to_3d(view, preset=args.preset, prior=prior, symmetry=symmetry)
     seconds = time.perf_counter() - start
     api.save(result.mesh, path)

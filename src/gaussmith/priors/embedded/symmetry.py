@@ -10,6 +10,7 @@ the mirrored picture is a better guess at the view from 2p than the draft. Sever
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,9 +139,14 @@ def find_planes(head: SymmetryHead, network: PriorNetwork, encoded: Encoded, pic
         around = around[usable(around)]
         finer = agreement(network, encoded, picture, around)[0].mean(dim=-1).cpu()
         found = Plane(float(around[finer.argmax()]), float(worth[best]))
-        if all(abs((found.view - other.view + 180) % 360 - 180) >= APART for other in taken):
+        if apart(found, taken):
             taken.append(found)
     return tuple(taken)
+
+
+def apart(plane: Plane, others: Sequence[Plane]) -> bool:
+    """Whether the plane's view lies `APART` from those of the others."""
+    return all(abs((plane.view - other.view + 180) % 360 - 180) >= APART for other in others)
 
 
 def usable(azimuths: Tensor) -> Tensor:
