@@ -52,11 +52,11 @@ def variants(
     made = dreamgaussian.run(plain, subject, prior)
     condition, view = tell(prior, subject), subject.views[0]
     side = dreamgaussian.BAKE_SIZE
-    pictures = [(view.camera(side), view.premultiplied(side)[None])]
+    picture = view.camera(side), view.premultiplied(side)[None]
 
     def textured(laid: bool, stage: RefineConfig | None) -> Mesh:
         mesh, _ = texture_from_gaussians(
-            made.mesh, made.gaussians, preset.texture_size, view_size=side, pictures=pictures if laid else ()
+            made.mesh, made.gaussians, preset.texture_size, view_size=side, pictures=picture if laid else None
         )
         if stage is None:
             return mesh

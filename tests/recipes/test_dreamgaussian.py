@@ -23,10 +23,12 @@ from gaussmith.gaussians import from_points
 from gaussmith.metrics import iou
 from gaussmith.picture import Prepared
 from gaussmith.priors.embedded.symmetry import Plane
-from gaussmith.recipes.dreamgaussian import PRESETS, Config, _bending, _Job, _known, _mirrored, _start, run
+from gaussmith.recipes.dreamgaussian import PRESETS, Config, _belief, _bending, _Job, _known, _mirrored, _start, run
 from gaussmith.render.mesh import render_mesh
 from gaussmith.render.splat import rasterize
 from gaussmith.surface import check
+from gaussmith.texture.consistency import Sighting
+from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
 from gaussmith.train.figures import reference_figures
 from gaussmith.train.subject import KnownView, Subject
@@ -291,7 +293,7 @@ def test_bending_flattens_the_depth_that_a_picture_cannot_see():
     before = depth()
     for _ in range(40):
         wall = wall.map(lambda t: t.requires_grad_())
-        _bending(wall, *found).backward()
+        _bending(rasterize(wall, found[0]), found[1]).backward()
         optimizer.step(wall.tensors())
         wall = wall.detach()
     assert float(depth().std()) < 0.5 * float(before.std())
@@ -312,14 +314,18 @@ class Mirrored(Ellipsoid):
         return super().predict(noisy, t, views, condition, guidance_scale)
 
 
-def test_a_mirrored_picture_is_a_view_beside_the_pictures():
+def half_red() -> KnownView:
+    """A picture with a red left half: mirrored, the red is on the right."""
     view = known(0.0, 0.0)
-    # The picture has a red half on the left: mirrored, it is on the right.
     rgba = view.prepared.rgba.clone()
     half = rgba.shape[1] // 2
     rgba[..., :3] = torch.tensor([0.1, 0.1, 0.8])
     rgba[:, :half, :3] = torch.tensor([0.9, 0.1, 0.1])
-    view = KnownView(replace(view.prepared, rgba=rgba))
+    return KnownView(replace(view.prepared, rgba=rgba))
+
+
+def test_a_mirrored_picture_is_a_view_beside_the_pictures():
+    view = half_red()
     reds = {}
     for mirror in (0.0, 1.0):
         prior = Mirrored()
@@ -331,6 +337,61 @@ def test_a_mirrored_picture_is_a_view_beside_the_pictures():
         assert (prior.told == "mirrored") == (mirror > 0)
         assert len(result.report["views"]) == 1  # what is believed is not what is known
     assert reds[1.0] > reds[0.0] + 0.02
+
+
+class Mistaken(Mirrored):
+    """Sees the plane elsewhere: mirrored, the red half lies on what the half-red picture shows blue."""
+
+    def mirror_planes(self, condition: Any) -> tuple[Plane, ...]:
+        return (Plane(20.0, 3.0),)
+
+    def draft_points(self, condition: Any, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return F.normalize(torch.randn(count, 3, generator=generator), dim=1) * RADII, torch.full((count, 3), 0.5)
+
+
+def test_a_mirrored_picture_that_the_picture_contradicts_is_not_believed():
+    view, side = half_red(), 128
+    job = _Job(SHORT, Subject((view,)), Mistaken(), None, ignore, lambda *a, **k: None, {}, (view.mirrored(40.0),))
+    found = _known(job.known, side, torch.device("cpu"))
+    assert found is not None
+    drawn = Mistaken().draft_points(None, 4000, torch.Generator().manual_seed(0))
+    depth = rasterize(from_points(*drawn, opacity=0.95), found[0]).depth[..., 0]
+    belief = _belief(Sighting(*found, depth), 1)
+    assert torch.all(belief[0] == 1)
+    # What the mirrored picture shows along the equator: blue from azimuth -50, red from 40 to 130. The picture: red to
+    # azimuth 0, blue to 90, nothing further.
+    row, (_, right) = belief[1, side // 2], (found[1][1, side // 2, :, 3] > 0.5).nonzero()[[0, -1], 0].tolist()
+    middle, half = side // 2, right - side // 2
+    across = {k: row[middle + round(a * half) : middle + round(b * half)] for k, (a, b) in {
+        "blue on red": (-0.9, -0.75), "blue on blue": (-0.4, -0.2), "red on blue": (0.1, 0.5), "unseen": (0.95, 1.0),
+    }.items()}  # fmt: skip
+    assert float(across["blue on red"].mean()) < 0.2 and float(across["red on blue"].mean()) < 0.2
+    assert float(across["blue on blue"].mean()) > 0.9 and float(across["unseen"].mean()) > 0.5
+
+
+def test_where_it_is_contradicted_the_gaussians_are_as_the_picture_shows_them():
+    """From azimuth 40, between the two: red on the left of azimuth 0 and blue on its right, not the other way."""
+
+    def reds(mirror_check: float) -> list[float]:
+        made = run(replace(SMALL, mirror=1.0, mirror_check=mirror_check), Subject((half_red(),)), Mistaken())
+        red, _, blue = rasterize(made.gaussians, orbit(40.0, 0.0, width=64)).rgb[0, 28:36].mean(dim=0).unbind(dim=-1)
+        return [float((red - blue)[columns].mean()) for columns in (slice(21, 24), slice(34, 37))]
+
+    (left, right), (left_believing, right_believing) = reds(0.2), reds(1.0)
+    assert left > left_believing + 0.2 and right < right_believing - 0.2
+
+
+def test_what_is_believed_survives_an_interruption(tmp_path):
+    def interrupt(event: Any) -> None:
+        if isinstance(event, Step) and (event.stage, event.step) == ("gaussians", 47):
+            raise Stop
+
+    whole = run(SMALL, Subject((half_red(),)), Mistaken())
+    with pytest.raises(Stop):
+        run(SMALL, Subject((half_red(),)), Mistaken(), interrupt, tmp_path)
+    saved = checkpoint.load(tmp_path / "checkpoint.safetensors").tensors["belief"]
+    assert saved.shape[0] == 2 and bool((saved[1] < 0.5).any())
+    assert same(whole, run(SMALL, Subject((half_red(),)), Mistaken(), checkpoint_dir=tmp_path, resume=True))
 
 
 def test_several_pictures_need_no_mirror():

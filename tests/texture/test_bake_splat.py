@@ -48,7 +48,7 @@ def test_a_picture_lies_over_the_renders() -> None:
     camera = orbit(0.0, 0.0, width=128)
     red = torch.tensor([1.0, 0.0, 0.0, 1.0]).expand(1, 128, 128, 4)
     plain, _ = texture_from_gaussians(MESH, SPLAT, 128, view_size=128)
-    mesh, _ = texture_from_gaussians(MESH, SPLAT, 128, view_size=128, pictures=[(camera, red)])
+    mesh, _ = texture_from_gaussians(MESH, SPLAT, 128, view_size=128, pictures=(camera, red))
     front, back = (render_mesh(mesh, orbit(a, 0.0, width=64)).rgb[0, 28:36, 28:36] for a in (0.0, 180.0))
     assert torch.allclose(front, torch.tensor([1.0, 0.0, 0.0]).expand_as(front), atol=0.05)
     assert torch.allclose(back, render_mesh(plain, orbit(180.0, 0.0, width=64)).rgb[0, 28:36, 28:36], atol=0.01)

@@ -15,7 +15,7 @@ from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import CosineTime
 from gaussmith.mesh import Mesh
 from gaussmith.picture import Prepared
-from gaussmith.render.mesh import render_mesh
+from gaussmith.render.mesh import interpolate, rasterize_mesh, render_mesh
 from gaussmith.texture.overlay import trust
 from gaussmith.texture.unwrap import unwrap
 from gaussmith.train.subject import KnownView, Subject
@@ -95,3 +95,26 @@ def test_no_texel_goes_to_a_colour_that_nobody_showed() -> None:
     albedo = refined(Moody(0.0), Subject((KnownView(picture),)), config)
     assert float(albedo.std()) > 0.01
     assert float(albedo.amin()) > 0.3 and float(albedo.amax()) < 0.8  # the evening of the seams goes a little beyond
+
+
+def test_what_a_mirrored_picture_has_and_the_picture_lacks_is_not_painted() -> None:
+    """Two dots, one on what the picture shows aslant without a dot, one on what it does not show."""
+    mesh, dots = ball(), [F.normalize(orbit(a, 0.0, width=8).position[0], dim=0) / 2 for a in (52.0, 120.0)]
+
+    def view(azimuth: float, spots: list[Tensor]) -> KnownView:
+        camera = orbit(azimuth, 0.0, width=SIDE)
+        fragments = rasterize_mesh(mesh.vertices, mesh.faces, camera)
+        points = interpolate(mesh.vertices, mesh.faces, fragments)[0]
+        rgba = torch.full((SIDE, SIDE, 4), 0.5)
+        rgba[..., 3] = fragments.face[0] >= 0
+        for spot in spots:
+            rgba[(points - spot).norm(dim=-1) < 0.09, :3] = torch.tensor([0.9, 0.1, 0.1])
+        return KnownView(Prepared(rgba, DEFAULT_FOVY, 1.0, (0.0, 0.0), (SIDE, SIDE), False, "alpha"), azimuth)
+
+    known, mirrored = view(0.0, []), view(80.0, dots)
+    config = RefineConfig(steps=20, rate=(0.0, 0.0), size=2, denoise=(1, 1))
+    made = refine_texture(mesh, Subject((known,)), Moody(0.0), None, config, 1.0, lambda *_: None, (mirrored,))  # type: ignore[arg-type]
+    contradicted, unseen = (
+        float(render_mesh(made, orbit(a, 0.0, width=64)).rgb[0, 30:34, 30:34, 0].mean()) for a in (52.0, 120.0)
+    )
+    assert unseen > 0.8 and contradicted < 0.55

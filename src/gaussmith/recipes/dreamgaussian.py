@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gaussmith.accelerator import Glance, enough_memory, onto
@@ -47,6 +48,7 @@ from gaussmith.render.splat import Render, home, rasterize
 from gaussmith.rotation import turned
 from gaussmith.surface import check, extract_mesh
 from gaussmith.texture.bake_splat import texture_from_gaussians
+from gaussmith.texture.consistency import Sighting, contradicted
 from gaussmith.texture.seams import seam_error
 from gaussmith.train import checkpoint
 from gaussmith.train.adam import Adam
@@ -81,10 +83,11 @@ class Config:
         reference_rgb, reference_alpha: weights of the reference errors (means), times the progress (paper: 10,000 and
             1,000; a heavier alpha keeps thin parts).
         mirror: weight beside the reference's of each of its mirrored pictures, where the prior sees that the thing is
-            its own mirror image (`embedded.symmetry`, ours); 0 for none.
+            its own mirror image (`embedded.symmetry`, ours); 0 for none. mirror_check: progress from which a colour of
+            theirs does not count where the picture shows that surface in another one (`texture.consistency`).
         bending: weight of the bending of the known views' depth (`losses.bending`, ours), times the progress. They say
             nothing of depth, and are so heavy that any depth is taken that explains a colour: without it the surface
-            is pitted along the picture's colour edges. bending_every: steps from one such look to the next.
+            is pitted along the picture's colour edges. relief_every: steps from one look at the depth to the next.
         densify: density control.
         resolution, smoothing, min_component, max_faces: of the surface, see `extract_mesh` (paper: parts under 0.2 of
             the diameter are dropped; real ones that hang by a thread are over 0.1). texture_size: side of the texture.
@@ -114,8 +117,9 @@ class Config:
     reference_rgb: float = 10_000.0
     reference_alpha: float = 8_000.0
     mirror: float = 0.3
+    mirror_check: float = 0.2
     bending: float = 2_000.0
-    bending_every: int = 2
+    relief_every: int = 2
     densify: density.Config = field(default_factory=density.Config)
     resolution: int = 128
     smoothing: int = 10
@@ -284,10 +288,9 @@ def _run(
                 trusted=[(view.camera(), view.prepared.rgba[None, ..., 3:]) for view in subject.views],
             )
         with timed(on_event, "texture", seconds=facts["seconds"]):
-            # What is believed lies under what is known.
-            pictures = [_known(views, BAKE_SIZE, torch.device("cpu")) for views in (mirrored, subject.views)]
+            known, believed = (_known(v, BAKE_SIZE, torch.device("cpu")) for v in (subject.views, mirrored))
             mesh, facts["coverage"] = texture_from_gaussians(
-                mesh, gaussians, config.texture_size, view_size=BAKE_SIZE, pictures=[p for p in pictures if p]
+                mesh, gaussians, config.texture_size, view_size=BAKE_SIZE, pictures=known, believed=believed
             )
         store("refine", 0, _with_mesh(gaussians, mesh))
     with timed(on_event, "refine", config.refine.steps, facts["seconds"]):
@@ -345,11 +348,13 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
     }  # fmt: skip
     optimizer, first, glance = Adam(rates), 0, Glance()
     statistics = density.Statistics.zeros(gaussians)
+    belief = torch.ones(len(job.known), RELIEF_SIZE, RELIEF_SIZE, device=device)
     if saved:
         tensors = {name: tensor.to(device) for name, tensor in saved.tensors.items()}
         gaussians = Gaussians(**checkpoint.section("gaussians", tensors))
         optimizer.restore(checkpoint.section("adam", tensors))
         statistics = density.Statistics(**checkpoint.section("statistics", tensors))
+        belief = tensors["belief"]
         generator, first = saved.generators["main"], saved.meta["step"]
     method, learners = _method(job), _learners(job, saved)
 
@@ -394,11 +399,15 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
             drawn.append((known, size, len(target)))
             # On white and on black at once: on white alone, a hole in a white wall would cost nothing.
             color, alpha = known.rgb - target[..., :3], known.alpha - target[..., 3:]
-            rgb_error = 0.5 * (_weighed(color, shares) + _weighed(color - alpha, shares))
+            believed = _resized(belief, size)
+            rgb_error = 0.5 * (_weighed(color * believed, shares) + _weighed((color - alpha) * believed, shares))
             alpha_error = _weighed(alpha, shares)
             loss = loss + progress * (config.reference_rgb * rgb_error + config.reference_alpha * alpha_error)
-        if relief is not None and config.bending and step % config.bending_every == 0:
-            loss = loss + progress * config.bending * _bending(gaussians, *relief)
+        if relief is not None and step % config.relief_every == 0:
+            shown = rasterize(gaussians, relief[0])
+            loss = loss + progress * config.bending * _bending(shown, relief[1])
+            if progress > config.mirror_check:
+                belief = _belief(Sighting(*relief, shown.depth[..., 0].detach()), len(subject.views))
         loss.backward()
 
         for render, width, count in drawn:
@@ -420,7 +429,7 @@ def distill(job: _Job, saved: checkpoint.Checkpoint | None = None) -> Gaussians:
         if step % config.save_every == 0 and step < config.steps:
             state = checkpoint.with_prefix("gaussians", gaussians.tensors())
             state |= checkpoint.with_prefix("adam", optimizer.state())
-            state |= checkpoint.with_prefix("statistics", vars(statistics))
+            state |= checkpoint.with_prefix("statistics", vars(statistics)) | {"belief": belief}
             for name, learner in learners.items():
                 state |= checkpoint.with_prefix(name, learner.state())
             job.store("gaussians", step, state, generator)
@@ -442,10 +451,23 @@ def _start(job: _Job, generator: torch.Generator) -> Gaussians:
     return from_points(turned(points, job.subject.views[0].azimuth), colors)
 
 
-def _bending(gaussians: Gaussians, cameras: Camera, target: Tensor) -> Tensor:
+def _bending(shown: Render, target: Tensor) -> Tensor:
     """The bending of the depth that cameras see of the Gaussians, within the outlines of target [K,S,S,4]."""
-    drawn = rasterize(gaussians, cameras)
-    return bending(drawn.depth[..., 0], (target[..., 3] > 0.99) & (drawn.alpha[..., 0].detach() > 0.5))
+    return bending(shown.depth[..., 0], (target[..., 3] > 0.99) & (shown.alpha[..., 0].detach() > 0.5))
+
+
+def _belief(views: Sighting, count: int) -> Tensor:
+    """How far the colours of K views count: [K,S,S] in [0,1]. The first `count` are known and count everywhere, the
+    others where those do not contradict them."""
+    belief = torch.ones_like(views.depth)
+    if len(belief) > count:
+        belief[count:] -= contradicted(views[count:], views[:count])
+    return belief
+
+
+def _resized(pictures: Tensor, size: int) -> Tensor:
+    """[K,size,size,1] of [K,S,S]."""
+    return F.interpolate(pictures[:, None], size=(size, size), mode="bilinear", align_corners=False).movedim(1, -1)
 
 
 def _method(job: _Job) -> Distillation:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
@@ -13,6 +11,7 @@ from gaussmith.gaussians import Gaussians
 from gaussmith.mesh import Mesh
 from gaussmith.render.splat import rasterize
 from gaussmith.texture.backproject import Baked, bake, bake_vertices
+from gaussmith.texture.consistency import contradicted, sighting
 from gaussmith.texture.inpaint import fill
 from gaussmith.texture.overlay import lay, trust
 from gaussmith.texture.seams import equalise_seams
@@ -27,7 +26,8 @@ def texture_from_gaussians(
     *,
     view_size: int = 512,
     cameras: Camera | None = None,
-    pictures: Sequence[tuple[Camera, Tensor]] = (),
+    pictures: tuple[Camera, Tensor] | None = None,
+    believed: tuple[Camera, Tensor] | None = None,
 ) -> tuple[Mesh, float]:
     """Unwrap a mesh and colour it from 26 renders of its Gaussians (DreamGaussian, section 3.3), and from pictures.
 
@@ -39,7 +39,8 @@ def texture_from_gaussians(
         size: side of the texture in texels.
         view_size: side of the renders in pixels (DreamGaussian: 512).
         cameras: B views to take instead, of a mesh of any place and size.
-        pictures: laid over the renders one after the other (`overlay.lay`): cameras and premultiplied [K,H,W,4].
+        pictures: cameras and premultiplied [K,H,W,4], laid over the renders (`overlay.lay`).
+        believed: likewise of what only is believed; laid under the pictures, and not where they contradict it.
 
     Returns:
         The mesh with uv, uv_faces and albedo [size,size,3]; and the share of its texels, in [0,1], that some view saw.
@@ -50,8 +51,14 @@ def texture_from_gaussians(
     unwrapped = unwrap(mesh, size)
     baked = bake_gaussians(unwrapped, gaussians, size, view_size, cameras)
     albedo = fill(baked.albedo, baked.weight, unwrapped, baked.atlas)
-    for taken, rgba in pictures:
-        albedo = lay(albedo, unwrapped, baked.atlas, taken, rgba, trust(unwrapped, taken, rgba[..., 3]))
+    for layer in (believed, pictures):
+        if layer is None:
+            continue
+        camera, rgba = layer
+        trusted = trust(unwrapped, camera, rgba[..., 3])
+        if layer is believed and pictures is not None:
+            trusted = trusted * (1 - contradicted(sighting(unwrapped, *believed), sighting(unwrapped, *pictures)))
+        albedo = lay(albedo, unwrapped, baked.atlas, camera, rgba, trusted)
     return unwrapped.with_(albedo=equalise_seams(albedo, unwrapped, baked.atlas)), baked.coverage
 
 

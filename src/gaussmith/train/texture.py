@@ -21,6 +21,7 @@ from gaussmith.priors.base import Prior
 from gaussmith.render.mesh import sample_texture
 from gaussmith.texture import refine
 from gaussmith.texture.atlas import Atlas, atlas_fragments
+from gaussmith.texture.consistency import contradicted, sighting
 from gaussmith.texture.overlay import lay, trust
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.train.schedules import lerp
@@ -68,7 +69,7 @@ def refine_texture(
     Args:
         mesh: with uv and albedo [S,S,3]. scale: guidance scale.
         on_step: called with (step, loss, albedo, generator) after each step.
-        mirrored: further views that are believed, where no known view says better.
+        mirrored: further views that are believed, where no known view says better or contradicts them.
         resumed: what `on_step` was told after the last step done, without the loss, to go on from there.
         seed: of everything random.
     """
@@ -83,6 +84,8 @@ def refine_texture(
     if believed:
         unseen = 1 - _share_known(mesh, atlas, known)
         for pictured in believed:
+            for certain in known:
+                pictured.weight *= 1 - contradicted(pictured.sighting, certain.sighting)
             pictured.weight[pictured.view.covered] *= sample_texture(unseen, pictured.view.uv)[:, 0]
     if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
         for pictured in known:
@@ -138,6 +141,7 @@ class _Pictured:
         picture, self.camera = known.premultiplied()[None], known.camera()
         self.view = refine.View(mesh, self.camera)
         self.weight = trust(mesh, self.camera, picture[..., 3])
+        self.sighting = sighting(mesh, self.camera, picture)
         self.picture = torch.lerp(self.view.render(mesh.albedo)[..., :3], picture[..., :3], self.weight[..., None])
 
 
