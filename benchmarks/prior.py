@@ -9,6 +9,8 @@ On validation objects only (one of each stem): a reference view at any azimuth, 
     sample    the prior's picture from pure noise, DDIM        draft      its rendered volume, before any denoising
     repeat    the reference picture again                      nearest    the training object whose view is likest to
     previous  the same for --previous                                     the reference (mean square of RGBA), turned
+    alone     the same from the reference alone; else, as in `gaussmith image`, from its mirrored pictures too where
+              the prior finds planes of symmetry
 
 Prints PSNR (dB, on white) / SSIM / IoU of alpha as means over the views of each bin; writes prior.png (a picture a
 column) to --out, and keeps the training views there for the next time (211 MB, a minute or two).
@@ -44,6 +46,7 @@ from tables import heading, markdown, stop_on_user_error
 
 SIZE = 64
 SHEET_ROWS, SHEET_SCALE = 16, 2
+SHOWN = ("sample", "draft", "nearest", "previous sample", "previous draft")
 BEHIND = 90.0  # degrees of turn from which the reference shows none of what is asked for
 
 
@@ -88,30 +91,32 @@ def repeat(trial: Trial) -> Tensor:
     return trial.reference.expand_as(trial.truth)
 
 
-def answers_of(prior: EmbeddedPrior, steps: int, guidance: float) -> tuple[Answer, Answer]:
+def answers_of(prior: EmbeddedPrior, steps: int, guidance: float, mirrored: bool) -> tuple[Answer, Answer]:
     """The prior's sample and draft."""
 
-    def condition(trial: Trial) -> Condition:
-        return prior.condition(trial.reference.permute(2, 0, 1), trial.elevation)
+    known: dict[int, Condition] = {}  # by object: what is told of its reference
+
+    def told(trial: Trial) -> Condition:
+        if trial.index not in known:
+            condition = prior.condition(trial.reference.permute(2, 0, 1), trial.elevation)
+            planes = prior.mirror_planes(condition) if mirrored else ()
+            known[trial.index] = prior.with_mirrored(condition, planes) if planes else condition
+        return known[trial.index]
 
     @torch.no_grad()
     def sample(trial: Trial) -> Tensor:
-        known = condition(trial)
         shape = prior.encode(trial.truth.permute(0, 3, 1, 2)).shape
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(trial.index)).to(prior.device)
         clean = ddim(
-            lambda x, t: prior.predict(x, t, trial.views, known, guidance),
+            lambda x, t: prior.predict(x, t, trial.views, told(trial), guidance),
             noise,
-            even_times(1.0, steps, prior.least_time),
+            even_times(1.0, steps, prior.least_time_of_reference),
             prior.schedule,
         )
         return at_size(prior.decode(clean))
 
-    @torch.no_grad()
     def draft(trial: Trial) -> Tensor:
-        owner = torch.zeros(len(trial.views), dtype=torch.int64, device=prior.device)
-        seen = prior.network.draft(condition(trial).encoded, owner, trial.views.azimuth, trial.views.elevation)
-        return at_size(seen.clamp(0, 1))
+        return at_size(prior.draft(trial.views, told(trial)))
 
     return sample, draft
 
@@ -175,8 +180,12 @@ def table(trials: list[Trial], guesses: dict[str, list[Tensor]]) -> str:
         for row, (decibels, similarity, overlap) in zip(rows, zip(*columns)):
             row.append(f"{decibels:.2f} / {similarity:.3f} / {overlap:.3f}")
     behind = offsets.abs() >= BEHIND
-    gain = (figures["sample"].psnr - figures["repeat"].psnr)[behind].mean()
-    return markdown(["turn", "views", *figures], rows) + f"\n\nSample above repeat at 90-180°: {float(gain):+.2f} dB"
+    gains = (
+        f"{name} {float((figure.psnr - figures['repeat'].psnr)[behind].mean()):+.2f}"
+        for name, figure in figures.items()
+        if name != "repeat"
+    )
+    return markdown(["turn", "views", *figures], rows) + f"\n\nAbove repeat at 90-180°, dB: {', '.join(gains)}"
 
 
 def sheet(objects: ObjectSet, trials: list[Trial], guesses: dict[str, list[Tensor]]) -> Tensor:
@@ -185,7 +194,7 @@ def sheet(objects: ObjectSet, trials: list[Trial], guesses: dict[str, list[Tenso
     for row, trial in enumerate(trials[:SHEET_ROWS]):
         target = row % len(trial.views)
         pictures = {"reference": trial.reference, "truth": trial.truth[target]}
-        pictures |= {name: guess[row][target] for name, guess in guesses.items() if name != "repeat"}
+        pictures |= {name: guess[row][target] for name, guess in guesses.items() if name in SHOWN}
         panels += [
             on_white(p).repeat_interleave(SHEET_SCALE, 0).repeat_interleave(SHEET_SCALE, 1) for p in pictures.values()
         ]
@@ -215,11 +224,13 @@ def main() -> None:
     args = parser.parse_args()
     objects = load_objects(args.objects)
     answers: dict[str, Answer] = {}
-    answers["sample"], answers["draft"] = answers_of(load_weights(args.weights), args.steps, args.guidance)
+    prior = load_weights(args.weights)
+    answers["sample"], answers["draft"] = answers_of(prior, args.steps, args.guidance, mirrored=True)
+    answers["sample alone"], answers["draft alone"] = answers_of(prior, args.steps, args.guidance, mirrored=False)
     if not args.no_nearest:
         answers["nearest"] = NearestObject(objects, args.out)
     if args.previous:
-        before = answers_of(load_weights(args.previous), args.steps, args.guidance)
+        before = answers_of(load_weights(args.previous), args.steps, args.guidance, mirrored=True)
         answers["previous sample"], answers["previous draft"] = before
     answers["repeat"] = repeat
     trials = [draw_trial(objects, index, args.targets) for index in validation_order(objects)[: args.limit].tolist()]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gaussmith.camera import PRIOR_FOVY, orbit
 from gaussmith.gaussians import from_points
-from gaussmith.priors.embedded.network import Encoded
+from gaussmith.priors.embedded import prior as prior_module
+from gaussmith.priors.embedded.network import Encoded, Told
 from gaussmith.priors.embedded.prior import EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.symmetry import (
     APART,
@@ -149,7 +150,10 @@ def tiny() -> EmbeddedPrior:
     return tiny_prior()
 
 
-def test_each_view_is_asked_of_the_nearer_picture(tiny):
+def test_each_view_is_asked_of_the_nearer_picture(tiny, monkeypatch):
+    """Where the say of a picture falls off within a degree, and mirrored ones have as much."""
+    monkeypatch.setattr(prior_module, "BLEND", 0.5)
+    monkeypatch.setattr(prior_module, "DOUBT", 0.0)
     random = torch.Generator().manual_seed(1)
     picture, noisy = torch.rand(4, 64, 64, generator=random), torch.randn(1, 4, 64, 64, generator=random)
     both = tiny.with_mirrored(tiny.condition(picture, 10.0), [Plane(40.0, 2.0)])
@@ -167,6 +171,49 @@ def test_each_view_is_asked_of_the_nearer_picture(tiny):
     three = tiny.with_mirrored(tiny.condition(picture, 10.0), [Plane(40.0, 2.0), Plane(-50.0, 2.0)])
     for azimuth in (-100.0, -60.0, 210.0):
         assert torch.allclose(asked(three, azimuth), asked(mirrored, azimuth + 100), atol=1e-4)
+
+
+def test_the_say_of_a_picture_falls_off_with_the_turn(tiny):
+    """What is asked of two pictures lies between what is asked of each, nearer to the nearer's."""
+    random = torch.Generator().manual_seed(1)
+    picture, noisy = torch.rand(4, 64, 64, generator=random), torch.randn(1, 4, 64, 64, generator=random)
+    alone = tiny.condition(picture, 10.0)
+    both, mirrored = tiny.with_mirrored(alone, [Plane(45.0, 2.0)]), tiny.condition(picture.flip(-1), 10.0)
+
+    def asked(condition: Any, azimuth: float) -> Tensor:
+        view = OrbitView(torch.tensor([azimuth]), torch.tensor([10.0]), size=64)
+        return tiny.predict(noisy, torch.ones(1), view, condition, 1.0)
+
+    gaps = []
+    for azimuth in (0.0, 45.0, 90.0):
+        seen = asked(both, azimuth)
+        gaps.append([float((seen - x).square().mean()) for x in (asked(alone, azimuth), asked(mirrored, azimuth - 90))])
+    (front, far), (middle, doubted), (further, side) = gaps
+    assert 0 < front < far and 0 < side < further
+    assert front < middle < doubted  # half-way, the picture has more say than the mirrored one
+    symmetric = (picture + picture.flip(-1)) / 2
+    single = tiny.condition(symmetric, 10.0)
+    assert torch.allclose(asked(tiny.with_mirrored(single, [Plane(0.0, 2.0)]), 30.0), asked(single, 30.0), atol=1e-4)
+
+
+def test_what_several_references_tell_is_averaged_where_it_can_be(tiny):
+    random = torch.Generator().manual_seed(0)
+    b, r = 2, 3
+    told = Told(
+        features=torch.randn(b * r, 2, 4, 4, generator=random), draft=torch.randn(b * r, 4, 8, 8, generator=random),
+        tokens=torch.randn(b * r, 5, 6, generator=random), pose=torch.randn(b * r, 6, generator=random),
+        keep=torch.ones(b * r), caption=torch.arange(b * r)[:, None], keep_caption=torch.zeros(b * r),
+        place=torch.randn(b * r, 6, generator=random),
+    )  # fmt: skip
+    share = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]])
+    one = told.blended(share)
+    for i in range(b):
+        rows, best = range(i * r, (i + 1) * r), i * r + int(share[i].argmax())
+        for name in ("features", "draft"):
+            wanted = sum(share[i, k] * getattr(told, name)[row] for k, row in enumerate(rows))
+            assert torch.allclose(getattr(one, name)[i], wanted, atol=1e-6)
+        for name in ("tokens", "pose", "keep", "caption", "keep_caption", "place"):
+            assert torch.equal(getattr(one, name)[i], getattr(told, name)[best])
 
 
 def test_the_draft_of_both_pictures_gives_points(tiny):

@@ -117,7 +117,7 @@ def samples(prior: EmbeddedPrior, held_out: Views, seed: int = 0) -> Tensor:
         turn = (float(held_out.azimuth[row, other] - held_out.azimuth[row, first]) + 180) % 360 - 180
         condition = prior.condition(reference.permute(2, 0, 1), float(held_out.elevation[row, first]))
         view = _view(turn, float(held_out.elevation[row, other]))
-        pictures += [reference, truth, _draft(prior, condition, view), _sample(prior, condition, view, noise)]
+        pictures += [reference, truth, _picture(prior.draft(view, condition)), _sample(prior, condition, view, noise)]
         labels += [str(held_out.caption[row]), f"truth, turned {turn:+.0f}°", "draft", "sample"]
     known = (str(held_out.caption[row]) for row in order)
     for caption in list(dict.fromkeys(c for c in known if prior.vocabulary.numbers([c]).any()))[:CAPTIONS]:
@@ -133,16 +133,15 @@ def _view(azimuth: float, elevation: float) -> OrbitView:
 
 def _sample(prior: EmbeddedPrior, condition: Condition, view: OrbitView, generator: torch.Generator) -> Tensor:
     noise = torch.randn((1, 4, prior.size, prior.size), generator=generator).to(prior.device)
-    times = even_times(1.0, STEPS, prior.least_time)
+    least = prior.least_time if condition.encoded is None else prior.least_time_of_reference
+    times = even_times(1.0, STEPS, least)
     clean = ddim(lambda x, t: prior.predict(x, t, view, condition), noise, times, prior.schedule)
-    return prior.decode(clean)[0].permute(1, 2, 0).cpu()
+    return _picture(prior.decode(clean))
 
 
-def _draft(prior: EmbeddedPrior, condition: Condition, view: OrbitView) -> Tensor:
-    assert condition.encoded is not None
-    owner = torch.zeros(1, dtype=torch.int64, device=prior.device)
-    seen = prior.network.draft(condition.encoded, owner, view.azimuth, view.elevation)
-    return seen[0].clamp(0, 1).permute(1, 2, 0).cpu()
+def _picture(batch: Tensor) -> Tensor:
+    """[H,W,4] the first of [B,4,H,W]."""
+    return batch[0].permute(1, 2, 0).cpu()
 
 
 def model_card(prior: EmbeddedPrior, log: TrainingLog, parts: dict[str, Views], settings: dict[str, Any]) -> str:

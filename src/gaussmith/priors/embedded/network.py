@@ -80,6 +80,18 @@ class Told:
     keep_caption: Tensor
     place: Tensor
 
+    def blended(self, share: Tensor) -> Told:
+        """What R references tell of each of B targets, as one: of B R targets, the R of the first target before those
+        of the second. Features and drafts are averaged by share [B,R], which lies with them; the rest is taken from the
+        reference with the largest."""
+        batch, count = share.shape
+        largest = torch.arange(batch, device=share.device) * count + share.argmax(dim=1)
+        told = {name: tensor[largest] for name, tensor in vars(self).items()}
+        for name in ("features", "draft"):
+            seen = getattr(self, name)
+            told[name] = torch.einsum("br,brchw->bchw", share, seen.reshape(batch, count, *seen.shape[1:]))
+        return Told(**told)
+
 
 class ChannelNorm(nn.Module):
     """Layer norm over the channels of each pixel: no statistics across pixels, quick in channels-last memory."""
