@@ -118,3 +118,26 @@ def test_what_a_mirrored_picture_has_and_the_picture_lacks_is_not_painted() -> N
         float(render_mesh(made, orbit(a, 0.0, width=64)).rgb[0, 30:34, 30:34, 0].mean()) for a in (52.0, 120.0)
     )
     assert unseen > 0.8 and contradicted < 0.55
+
+
+def test_what_no_picture_shows_takes_the_colours_of_the_picture() -> None:
+    """A picture, red above blue, of a purple mesh: the side that it shows is as pictured anyway."""
+    mesh = ball()
+    assert mesh.albedo is not None
+    red, purple, blue = (torch.tensor(c) for c in ([0.7, 0.2, 0.3], [0.5, 0.2, 0.5], [0.3, 0.2, 0.7]))
+    half = (torch.arange(SIDE)[:, None, None] < SIDE / 2).float()
+    rgba = torch.cat([torch.lerp(blue, red, half).expand(SIDE, SIDE, 3), torch.ones(SIDE, SIDE, 1)], dim=-1)
+    view = KnownView(Prepared(rgba, DEFAULT_FOVY, 1.0, (0.0, 0.0), (SIDE, SIDE), False, "alpha"))
+    config = RefineConfig(steps=4, rate=(0.0, 0.0), size=2, denoise=(1, 1))
+    seen = {}
+    for width in (0.0, 0.05):
+        made = refine_texture(
+            mesh.with_(albedo=purple.expand(128, 128, 3).contiguous()), Subject((view,)), Moody(0.0),  # type: ignore[arg-type]
+            None, replace(config, palette=width), 1.0, lambda *_: None,
+        )  # fmt: skip
+        seen[width] = [render_mesh(made, orbit(a, 0.0, width=64)).rgb[0] for a in (0.0, 180.0)]
+    (front, back), (front_after, back_after) = seen[0.0], seen[0.05]
+    assert torch.allclose(front[20:44, 24:40], front_after[20:44, 24:40], atol=0.02)
+    assert torch.allclose(back[18:24, 28:36], purple.expand(6, 8, 3), atol=0.02)
+    assert torch.allclose(back_after[18:24, 28:36], red.expand(6, 8, 3), atol=0.05)
+    assert torch.allclose(back_after[40:46, 28:36], blue.expand(6, 8, 3), atol=0.05)

@@ -126,7 +126,7 @@ class Config:
     min_component: float = 0.1
     max_faces: int = 20_000
     texture_size: int = 1024
-    refine: RefineConfig = field(default_factory=lambda: RefineConfig(steps=20, rate=(0.2, 0.0)))
+    refine: RefineConfig = field(default_factory=lambda: RefineConfig(steps=20, rate=(0.2, 0.0), palette=0.08))
     save_every: int = 100
 
 
@@ -138,7 +138,7 @@ PRESETS: dict[str, Config] = {
         resolution=96,
         max_faces=10_000,
         texture_size=512,
-        refine=RefineConfig(steps=7, rate=(0.2, 0.0)),
+        refine=RefineConfig(steps=7, rate=(0.2, 0.0), palette=0.08),
     ),
     "standard": Config(),
     "fine": Config(
@@ -149,10 +149,12 @@ PRESETS: dict[str, Config] = {
 
 def for_prior(config: Config, prior: EpsPrior) -> Config:
     """The preset with the paper's own numbers where ours were chosen for a small RGBA prior: noise times, sizes of the
-    renders (shares of a side of 256 pixels or more), and the size, rate and number of stage 2's steps."""
+    renders (shares of a side of 256 pixels or more), and the size, rate and number of stage 2's steps. Such a prior
+    does not smear: its colours are left as they are."""
     if prior.sees_alpha:
         return config
     config = replace(config, times=Annealed(), views=max(config.views, prior.group))
+    config = replace(config, refine=replace(config.refine, palette=0.0))
     if prior.size < 256:
         return config
     refine = replace(config.refine, size=1.0, rate=RefineConfig().rate, steps=round(2.5 * config.refine.steps))

@@ -23,6 +23,7 @@ from gaussmith.texture import refine
 from gaussmith.texture.atlas import Atlas, atlas_fragments
 from gaussmith.texture.consistency import contradicted, sighting
 from gaussmith.texture.overlay import lay, trust
+from gaussmith.texture.palette import drawn_to, samples
 from gaussmith.texture.seams import equalise_seams
 from gaussmith.train.schedules import lerp
 from gaussmith.train.subject import KnownView, Subject
@@ -43,6 +44,8 @@ class RefineConfig:
         size: side of the renders, in multiples of the prior's.
         strength: first and last noise time (paper: t 180 to 40 of 1,000).
         denoise: first and last number of denoising steps (paper: 10 to 3).
+        palette: width of the window, in colours, by which at the end what no picture shows is drawn to the pictures'
+            colours (`texture.palette`, ours); 0 leaves it.
     """
 
     steps: int = 50
@@ -50,6 +53,7 @@ class RefineConfig:
     size: float = 4
     strength: tuple[float, float] = (0.18, 0.04)
     denoise: tuple[int, int] = (10, 3)
+    palette: float = 0.0
 
 
 def refine_texture(
@@ -87,6 +91,7 @@ def refine_texture(
             for certain in known:
                 pictured.weight *= 1 - contradicted(pictured.sighting, certain.sighting)
             pictured.weight[pictured.view.covered] *= sample_texture(unseen, pictured.view.uv)[:, 0]
+    shown = _share_known(mesh, atlas, [*known, *believed])
     if len(known) > 1:  # the most frontal decides: from the side, what stands before a wall may lie on it
         for pictured in known:
             pictured.weight[pictured.view.covered] *= pictured.view.cosine**8
@@ -102,8 +107,8 @@ def refine_texture(
             else four_view_ring(generator, heights, fovy=PRIOR_FOVY, size=side)
         )
         seen = refine.View(mesh, views.camera())
-        shown = seen.render(texture).permute(0, 3, 1, 2)
-        latents = prior.encode(shown.to(prior.device))
+        drawn = seen.render(texture).permute(0, 3, 1, 2)
+        latents = prior.encode(drawn.to(prior.device))
 
         def denoise(x: Tensor, t: Tensor, views: Any = views) -> Tensor:
             return prior.predict(x, t, subject.relative(views, prior), condition, scale)
@@ -114,7 +119,7 @@ def refine_texture(
         change = F.interpolate(after - before, size=(side, side), mode="bilinear", align_corners=False)
         # Where the prior sees background or a border, a colour difference is one of shape, and shape is fixed.
         inside = F.interpolate(
-            F.interpolate(shown[:, 3:], size=(prior.size,) * 2, mode="area"), size=(side, side), mode="bilinear"
+            F.interpolate(drawn[:, 3:], size=(prior.size,) * 2, mode="area"), size=(side, side), mode="bilinear"
         )
         weight = seen.covered * (inside[:, 0] > 0.98)
         novel = refine.scatter(seen, change.permute(0, 2, 3, 1)[..., :3], _spread(seen, weight), size)
@@ -125,6 +130,8 @@ def refine_texture(
             # A texel that makes up little of its pixels would go to any colour to explain what the others lack.
             texture = after.clamp(torch.minimum(texture, least), torch.maximum(texture, most))
         on_step(step, float(change.square().mean()), texture, generator)
+    if config.palette and known:
+        texture = _in_palette(texture, mesh, atlas, shown, known, config.palette)
     # Views meet at chart borders: what was moved on one side only is evened out again.
     return mesh.with_(albedo=equalise_seams(texture, mesh, atlas))
 
@@ -139,6 +146,7 @@ class _Pictured:
     def __init__(self, mesh: Mesh, known: KnownView) -> None:
         assert mesh.albedo is not None
         picture, self.camera = known.premultiplied()[None], known.camera()
+        self.samples = samples(mesh, self.camera, picture[0])
         self.view = refine.View(mesh, self.camera)
         self.weight = trust(mesh, self.camera, picture[..., 3])
         self.sighting = sighting(mesh, self.camera, picture)
@@ -153,6 +161,23 @@ def _share_known(mesh: Mesh, atlas: Atlas, pictures: Sequence[_Pictured]) -> Ten
         white = torch.ones(*pictured.weight.shape, 4)
         share = lay(share, mesh, atlas, pictured.camera, white, pictured.weight)
     return share[..., :1]
+
+
+def _in_palette(
+    texture: Tensor, mesh: Mesh, atlas: Atlas, shown: Tensor, known: Sequence[_Pictured], width: float
+) -> Tensor:
+    """The texture [S,S,3], what no picture shows drawn to the colours of the known ones; `shown` [S,S,1] is how far
+    each texel is pictured."""
+    colors, levels = (torch.cat(parts) for parts in zip(*(pictured.samples for pictured in known)))
+    if not len(colors):
+        return texture
+    points = atlas.at_corners(mesh.vertices.numpy(), mesh.faces.numpy())
+    texels, heights = torch.from_numpy(atlas.texels), torch.from_numpy(points[:, 1].copy())
+    out, share = texture.reshape(-1, 3).clone(), shown.reshape(-1, 1)[texels]
+    hidden = share[:, 0] < 1
+    texels, share, heights = texels[hidden], share[hidden], heights[hidden]
+    out[texels] = torch.lerp(drawn_to(out[texels], heights, (colors, levels), width), out[texels], share)
+    return out.reshape(texture.shape)
 
 
 def _colors_between(pictures: Sequence[_Pictured]) -> tuple[Tensor, Tensor]:
