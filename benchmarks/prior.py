@@ -1,7 +1,7 @@
 """How good the embedded prior's views are, by the turn from the reference: against two answers that know nothing.
 
     python benchmarks/prior.py --objects PATH/objects.npz [--weights FILE] [--previous FILE] [--limit 64] [--targets 3]
-                               [--guidance 1] [--steps 20] [--out DIR]
+                               [--guidance 1] [--steps 20] [--least TIME] [--out DIR]
 
 On validation objects only (one of each stem): a reference view at any azimuth, elevation 0-30, and for each object
 `--targets` views at turns spread evenly over 0-180 degrees to either side, elevation 0-30; 64 px, the prior's frame.
@@ -12,8 +12,8 @@ On validation objects only (one of each stem): a reference view at any azimuth, 
     alone     the same from the reference alone; else, as in `gaussmith image`, from its mirrored pictures too where
               the prior finds planes of symmetry
 
-Prints PSNR (dB, on white) / SSIM / IoU of alpha as means over the views of each bin; writes prior.png (a picture a
-column) to --out, and keeps the training views there for the next time (211 MB, a minute or two).
+Prints PSNR (dB, on white) / SSIM / IoU of alpha as means over the views of each bin, and LPIPS over all; writes
+prior.png (a picture a column) to --out, and keeps the training views there for the next time (211 MB, a minute or two).
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cases import ELEVATIONS, validation_order
 from gaussmith.camera import PRIOR_FOVY
 from gaussmith.diffusion.schedule import ddim, even_times
+from gaussmith.events import UserError
 from gaussmith.io.image import save_image
 from gaussmith.metrics import by_offset, compare_views
+from gaussmith.metrics.lpips import load_lpips
 from gaussmith.metrics.novel_views import on_white
 from gaussmith.preview import contact_sheet
 from gaussmith.priors.embedded.prior import WEIGHTS, Condition, EmbeddedPrior, load_weights
@@ -91,7 +93,9 @@ def repeat(trial: Trial) -> Tensor:
     return trial.reference.expand_as(trial.truth)
 
 
-def answers_of(prior: EmbeddedPrior, steps: int, guidance: float, mirrored: bool) -> tuple[Answer, Answer]:
+def answers_of(
+    prior: EmbeddedPrior, steps: int, guidance: float, least: float, mirrored: bool
+) -> tuple[Answer, Answer]:
     """The prior's sample and draft."""
 
     known: dict[int, Condition] = {}  # by object: what is told of its reference
@@ -110,7 +114,7 @@ def answers_of(prior: EmbeddedPrior, steps: int, guidance: float, mirrored: bool
         clean = ddim(
             lambda x, t: prior.predict(x, t, trial.views, told(trial), guidance),
             noise,
-            even_times(1.0, steps, prior.least_time_of_reference),
+            even_times(1.0, steps, least),
             prior.schedule,
         )
         return at_size(prior.decode(clean))
@@ -188,6 +192,25 @@ def table(trials: list[Trial], guesses: dict[str, list[Tensor]]) -> str:
     return markdown(["turn", "views", *figures], rows) + f"\n\nAbove repeat at 90-180°, dB: {', '.join(gains)}"
 
 
+def perceived(trials: list[Trial], guesses: dict[str, list[Tensor]]) -> str:
+    """LPIPS of all views, enlarged to 128 pixels: the network sees little of smaller ones."""
+    try:
+        lpips = load_lpips()
+    except UserError as error:
+        return f"LPIPS not taken: {error}"
+
+    def enlarged(pictures: list[Tensor]) -> Tensor:
+        planes = on_white(torch.cat(pictures)).permute(0, 3, 1, 2)
+        return F.interpolate(planes, scale_factor=2, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+
+    truth = enlarged([trial.truth for trial in trials]).split(32)
+    distances = {
+        name: torch.cat([lpips(a, b).flatten() for a, b in zip(enlarged(guess).split(32), truth)]).mean()
+        for name, guess in guesses.items()
+    }
+    return "LPIPS: " + ", ".join(f"{name} {float(distance):.3f}" for name, distance in distances.items())
+
+
 def sheet(objects: ObjectSet, trials: list[Trial], guesses: dict[str, list[Tensor]]) -> Tensor:
     """A row an object: its reference, then a target's truth and the guesses at it."""
     panels, labels = [], []
@@ -219,18 +242,20 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=3, help="views an object")
     parser.add_argument("--guidance", type=float, default=1.0, help="1 is the plain conditional model")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--least", type=float, help="time from which the last step goes; the prior's own if not given")
     parser.add_argument("--no-nearest", action="store_true", help="leave the nearest training object out")
     parser.add_argument("--out", type=Path, default=Path("out/prior"))
     args = parser.parse_args()
     objects = load_objects(args.objects)
     answers: dict[str, Answer] = {}
     prior = load_weights(args.weights)
-    answers["sample"], answers["draft"] = answers_of(prior, args.steps, args.guidance, mirrored=True)
-    answers["sample alone"], answers["draft alone"] = answers_of(prior, args.steps, args.guidance, mirrored=False)
+    drawn = args.steps, args.guidance, prior.least_time_of_reference if args.least is None else args.least
+    answers["sample"], answers["draft"] = answers_of(prior, *drawn, mirrored=True)
+    answers["sample alone"], answers["draft alone"] = answers_of(prior, *drawn, mirrored=False)
     if not args.no_nearest:
         answers["nearest"] = NearestObject(objects, args.out)
     if args.previous:
-        before = answers_of(load_weights(args.previous), args.steps, args.guidance, mirrored=True)
+        before = answers_of(load_weights(args.previous), *drawn, mirrored=True)
         answers["previous sample"], answers["previous draft"] = before
     answers["repeat"] = repeat
     trials = [draw_trial(objects, index, args.targets) for index in validation_order(objects)[: args.limit].tolist()]
@@ -239,6 +264,7 @@ def main() -> None:
     previous = f", previous: {describe(args.previous)}" if args.previous else ""
     print(f"{len(trials)} objects; weights: {describe(args.weights)}{previous}; PSNR, dB / SSIM / IoU\n")
     print(table(trials, guesses))
+    print(f"\n{perceived(trials, guesses)}")
     args.out.mkdir(parents=True, exist_ok=True)
     save_image(args.out / "prior.png", sheet(objects, trials, guesses))
 
