@@ -191,6 +191,10 @@ def test_the_say_of_a_picture_falls_off_with_the_turn(tiny):
     (front, far), (middle, doubted), (further, side) = gaps
     assert 0 < front < far and 0 < side < further
     assert front < middle < doubted  # half-way, the picture has more say than the mirrored one
+    # The third in order has none.
+    near, further_too = ([Plane(10.0, 2.0)], [Plane(10.0, 2.0), Plane(60.0, 2.0)])
+    seen = [asked(tiny.with_mirrored(alone, planes), -10.0) for planes in (near, further_too)]
+    assert torch.allclose(*seen, atol=1e-4)
     symmetric = (picture + picture.flip(-1)) / 2
     single = tiny.condition(symmetric, 10.0)
     assert torch.allclose(asked(tiny.with_mirrored(single, [Plane(0.0, 2.0)]), 30.0), asked(single, 30.0), atol=1e-4)

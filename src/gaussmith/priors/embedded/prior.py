@@ -32,8 +32,8 @@ from gaussmith.views import OrbitView
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 NO_WORDS = Vocabulary(())
 # How much several references say of a view: e times less for so many degrees of turn, and for a mirrored one, which may
-# show what is not so, by this power less. Chosen on validation objects.
-BLEND, DOUBT = 90.0, 0.5
+# show what is not so, by this power less. Those are blended that have most to say. Chosen on validation objects.
+BLEND, DOUBT, BLENDED = 90.0, 0.5, 2
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
 # Before the names of the tensors that are not the network's.
 _DOMAIN, _SYMMETRY, _PLACEMENT = "domain.", "symmetry.", "placement."
@@ -191,16 +191,15 @@ class EmbeddedPrior:
         return self._told(views, condition).draft.clamp(0, 1)
 
     def _told(self, views: OrbitView, condition: Condition) -> Told:
-        """What is told of B views: each is looked at from each of the references, and that is blended."""
-        batch, count = len(views), len(condition.azimuth)
+        """What is told of B views by the references that have most to say of each, blended."""
+        turn = (views.azimuth.cpu()[:, None] - condition.azimuth + 180) % 360 - 180  # [B,R] from each of them
+        say, best = (-turn.abs() / BLEND - DOUBT * torch.arange(turn.shape[1]).sign()).topk(min(BLENDED, turn.shape[1]))
+        batch, count = best.shape
+        front, elevation = (x.cpu().repeat_interleave(count) for x in (views.azimuth, views.elevation))
         keep = torch.full((batch * count,), float(condition.encoded is not None), device=self.device)
         caption = condition.caption.expand(batch * count, -1)
-        given = caption.any(dim=1).float()
-        front, elevation = (x.cpu().repeat_interleave(count) for x in (views.azimuth, views.elevation))
-        azimuth = (front - condition.azimuth.repeat(batch) + 180) % 360 - 180
-        owner = torch.arange(count).repeat(batch)
-        told = self.network.tell(condition.encoded, owner, azimuth, elevation, keep, caption, given, front)
-        say = -azimuth.abs().reshape(batch, count) / BLEND - DOUBT * torch.arange(count).sign()
+        given, azimuth = caption.any(dim=1).float(), turn.gather(1, best).flatten()
+        told = self.network.tell(condition.encoded, best.flatten(), azimuth, elevation, keep, caption, given, front)
         return told.blended(onto(torch.softmax(say, dim=1), self.device))
 
     def _velocities(
