@@ -19,7 +19,7 @@ from gaussmith.mesh import Mesh
 from gaussmith.render.mesh import interpolate, rasterize_mesh
 
 # None of these is from a paper.
-MOST = 512  # samples of a picture
+MOST = 256  # samples of a picture
 SOLID = 0.98  # alpha from which a pixel is the object's own colour
 EVEN = 0.05  # range of the colours around a pixel up to which it lies on no border, where two are mixed
 REACH = 0.03  # standard deviation of the window in height, world units
