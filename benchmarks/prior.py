@@ -1,10 +1,11 @@
 """How good the embedded prior's views are, by the turn from the reference: against two answers that know nothing.
 
-    python benchmarks/prior.py --objects PATH/objects.npz [--weights FILE] [--previous FILE] [--limit 64] [--targets 3]
+    python benchmarks/prior.py --objects PATH/objects.npz [--weights FILE] [--previous FILE] [--limit N] [--targets 3]
                                [--guidance 1] [--steps 20] [--least TIME] [--out DIR]
 
-On validation objects only (one of each stem): a reference view at any azimuth, elevation 0-30, and for each object
-`--targets` views at turns spread evenly over 0-180 degrees to either side, elevation 0-30; 64 px, the prior's frame.
+On validation objects, one of each stem, all or `--limit` of them: a reference view at any azimuth, elevation 0-30, and
+for each object `--targets` views at turns spread evenly over 0-180 degrees to either side, elevation 0-30; 64 px, the
+prior's frame.
 
     sample    the prior's picture from pure noise, DDIM        draft      its rendered volume, before any denoising
     repeat    the reference picture again                      nearest    the training object whose view is likest to
@@ -238,7 +239,9 @@ def main() -> None:
     parser.add_argument("--objects", type=Path, default=Path("../shared/data/objects.npz"))
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--previous", type=Path, help="other weights to compare with")
-    parser.add_argument("--limit", type=int, default=64, help="number of objects")
+    parser.add_argument(
+        "--limit", type=int, help="number of objects; all that are held out, one of each stem, if not given"
+    )
     parser.add_argument("--targets", type=int, default=3, help="views an object")
     parser.add_argument("--guidance", type=float, default=1.0, help="1 is the plain conditional model")
     parser.add_argument("--steps", type=int, default=20)

@@ -36,7 +36,7 @@ COLUMNS = ["object", "planes, °", "promised, dB", "worth, dB", "best plane, °"
 def worth(case: Case, prior: EmbeddedPrior, azimuths: Tensor) -> Tensor:
     """[A] dB by which the mirrored picture is nearer than the draft to the view that it would be."""
     picture = F.interpolate(crop_to_prior(case.premultiplied().permute(2, 0, 1))[None], size=(64, 64), mode="area")
-    encoded = prior.network.encode(picture * 2 - 1, torch.tensor([case.elevation]))
+    encoded = prior.network.read(picture * 2 - 1, torch.tensor([case.elevation]))
     _, drafts = agreement(prior.network, encoded, picture * 2 - 1, azimuths)
     views = rgba(case.mesh, orbit(2 * azimuths, case.elevation, fovy=PRIOR_FOVY, width=64)).permute(0, 3, 1, 2)
     truth = F.avg_pool2d(views, 2)

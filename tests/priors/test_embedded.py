@@ -16,7 +16,7 @@ from gaussmith.diffusion.prompts import Prompts
 from gaussmith.diffusion.schedule import x0_from_eps
 from gaussmith.events import UserError
 from gaussmith.priors.base import crop_to_prior
-from gaussmith.priors.embedded.network import PriorNetwork
+from gaussmith.priors.embedded.network import PriorNetwork, negative
 from gaussmith.priors.embedded.prior import WEIGHTS, EmbeddedPrior, load_weights, save_weights
 from gaussmith.priors.embedded.vocabulary import Vocabulary
 from gaussmith.recipes.train_prior import initial_network
@@ -208,3 +208,29 @@ def test_the_draft_is_the_guess_that_the_denoiser_begins_from():
     assert draft.shape == (3, 4, 64, 64) and draft.std() > 1e-3
     clean = prior.decode(prior.predict(noisy, torch.ones(3), views, condition, 1.0))
     torch.testing.assert_close(clean, draft.clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_a_negative_is_the_same_thing_in_other_colours():
+    alpha, color = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8)
+    signed = torch.cat([alpha * color, alpha], dim=1) * 2 - 1
+    inverted = torch.cat([alpha * (1 - color), alpha], dim=1) * 2 - 1
+    torch.testing.assert_close(negative(signed), inverted)
+    torch.testing.assert_close(negative(inverted), signed)
+
+
+def test_the_mirrored_negative_is_read_as_the_mirrored_negative(tiny):
+    """The network itself says something else of it; the mean of both opinions does not."""
+    reference = inputs()[0][None]
+    reference[:, :3] *= reference[:, 3:]
+    signed, elevation = reference * 2 - 1, torch.tensor([10.0])
+    other = negative(signed).flip(-1)
+    once, twice = (
+        [said(x, elevation).pictured for x in (signed, other)] for said in (tiny.network.encode, tiny.network.read)
+    )
+    for (plain, turned), same in ((once, False), (twice, True)):
+        turned = turned.flip(3)
+        back = torch.cat([turned[..., :1], 1 - turned[..., 1:]], dim=-1)
+        assert torch.allclose(plain, back, atol=1e-5) == same
+    read = tiny.network.read(signed, elevation)
+    # What the denoiser reads beside the draft is as it was.
+    torch.testing.assert_close(read.volume, tiny.network.encode(signed, elevation).volume, atol=1e-5, rtol=0)

@@ -75,7 +75,7 @@ def look(network: PriorNetwork, objects: ObjectSet, indices: Sequence[int], on_e
         shown = render_views(objects.mesh(int(index)), azimuths, np.full(len(azimuths), elevation), supersample=2)
         views = torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 255
         picture = (views[:1] * 2 - 1).to(device)
-        encoded = network.encode(picture, torch.tensor([elevation], dtype=torch.float32))
+        encoded = network.read(picture, torch.tensor([elevation], dtype=torch.float32))
         known, drafts = (part.cpu() for part in course(network, encoded, picture))
         small = F.avg_pool2d(views, 2)
         gained = nearness(small[:1].flip(-1), small[1:]) - nearness(drafts, small[1:])

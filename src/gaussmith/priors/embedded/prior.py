@@ -33,7 +33,7 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 NO_WORDS = Vocabulary(())
 # How much several references say of a view: e times less for so many degrees of turn, and for a mirrored one, which may
 # show what is not so, by this power less. Those are blended that have most to say. Chosen on validation objects.
-BLEND, DOUBT, BLENDED = 90.0, 0.5, 2
+BLEND, DOUBT, BLENDED = 90.0, 0.8, 2
 _MAX_BYTES = 200 * 2**20  # a file over this is not ours
 # Before the names of the tensors that are not the network's.
 _DOMAIN, _SYMMETRY, _PLACEMENT = "domain.", "symmetry.", "placement."
@@ -94,7 +94,7 @@ class EmbeddedPrior:
         """See `Prior.condition`: reference [4,H,W] premultiplied RGBA in [0,1], prior frame."""
         self._graphs.on_event = on_event
         signed = self.encode(reference[None].to(self.device))
-        encoded = self.network.encode(signed, torch.tensor([float(elevation)]))
+        encoded = self.network.read(signed, torch.tensor([float(elevation)]))
         caption = "" if prompts is None else prompts.text
         self._tell_unknown(caption, on_event)
         return Condition(encoded, self.vocabulary.numbers([caption]).to(self.device), signed)
@@ -111,7 +111,7 @@ class EmbeddedPrior:
         assert condition.encoded is not None and condition.pictures is not None
         mirrored = condition.pictures.flip(-1).expand(len(planes), -1, -1, -1)
         pictures = torch.cat([condition.pictures, mirrored])
-        encoded = self.network.encode(pictures, condition.encoded.elevation.repeat(len(pictures)))
+        encoded = self.network.read(pictures, condition.encoded.elevation.repeat(len(pictures)))
         azimuth = torch.tensor([0.0, *(plane.view for plane in planes)])
         return replace(condition, encoded=encoded, pictures=pictures, azimuth=azimuth)
 

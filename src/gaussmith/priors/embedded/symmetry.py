@@ -27,7 +27,7 @@ FEATURES = COLUMNS * (2 * _WINDOW + 1) + 2 * COLUMNS + 6
 _SMALL = 1e-4  # mean squared error under which pictures are equal
 _AHEAD = 5  # drafts to either side of the reference's camera that count as seen from about there
 
-WORTH, FURTHER = 0.5, 2.0  # dB that a mirrored picture must promise, and each further one
+WORTH, FURTHER = 0.5, 2.5  # dB that a mirrored picture must promise, and each further one
 MOST, APART = 3, 40.0  # mirrored pictures that are taken, and the degrees of azimuth between any two
 # Degrees that a plane may point past the camera: nearer, the mirrored picture shows nothing new; farther, it would show
 # the back, which silhouettes cannot tell from the front and faces do not have.
